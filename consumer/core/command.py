@@ -1,0 +1,142 @@
+"""
+Commands: what other services, the command line and agents ask of us on `fal.commands`.
+
+Each carries a `command_id` chosen by its sender; the same id is the same command.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from consumer.core.endpoint import is_endpoint_id, is_request_id
+from consumer.core.event import Event, EventType, event_id, parse_time
+from consumer.core.text import dump_json, parse_json
+from consumer.errors import UndecodableEvent
+
+CommandId = Annotated[
+    str, Field(pattern=r"^[\x21-\x7e]{1,200}$", description="the sender's own id")
+]
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command_id: CommandId
+
+
+class _Wanted(_Command):
+    endpoint: str = Field(description="fal's endpoint id, `owner/app[/path]`")
+    start_by: str | None = Field(None, description="deadline to start, RFC 3339")
+    finish_by: str | None = Field(None, description="deadline to finish, RFC 3339")
+    tags: dict[str, str] = Field(default_factory=dict, max_length=10)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        if not is_endpoint_id(value):
+            raise ValueError("expected owner/app[/path] of letters, digits, '_', '.', '-'")
+        return value
+
+    @field_validator("start_by", "finish_by")
+    @classmethod
+    def _time(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_time(value)
+        return value
+
+
+class Submit(_Wanted):
+    """Submit a job to fal, once."""
+
+    command: Literal["submit"] = "submit"
+    input: dict[str, Any] = Field(description="the model's input")
+
+    @property
+    def submission_id(self) -> str:
+        """
+        Our id of the submission: a hash of the command's id, so that a repeat is the same one.
+        """
+        return submission_id_of(self.command_id)
+
+    @property
+    def input_sha256(self) -> str:
+        """What makes two submits with one `command_id` the same: endpoint and input."""
+        return sha256(dump_json([self.endpoint, self.input])).hexdigest()
+
+
+class Track(_Wanted):
+    """Follow a request that somebody else submitted."""
+
+    command: Literal["track"] = "track"
+    request_id: str
+
+    @field_validator("request_id")
+    @classmethod
+    def _request_id(cls, value: str) -> str:
+        if not is_request_id(value):
+            raise ValueError("expected a UUID, as fal's request ids are")
+        return value.lower()
+
+
+class Cancel(_Command):
+    """Ask fal to stop a request. `subject` is a request id or a submission id."""
+
+    command: Literal["cancel"] = "cancel"
+    subject: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+
+
+class Refetch(_Command):
+    """Ask fal for the result of a request again."""
+
+    command: Literal["refetch"] = "refetch"
+    request_id: str
+
+
+Command = Annotated[Submit | Track | Cancel | Refetch, Field(discriminator="command")]
+COMMAND: TypeAdapter[Submit | Track | Cancel | Refetch] = TypeAdapter(Command)
+
+
+def submission_id_of(command_id: str) -> str:
+    """Return the submission id that belongs to a command: `sub_` and 32 hex digits."""
+    return f"sub_{event_id('submission', command_id)[:32]}"
+
+
+def parse_command(data: bytes) -> Submit | Track | Cancel | Refetch:
+    """
+    Return the command in a record's value.
+
+    Raises UndecodableEvent that names the field and what was expected, and nothing else.
+    """
+    try:
+        return COMMAND.validate_python(parse_json(data))
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "data"
+        raise UndecodableEvent(where, first["msg"]) from exc
+    except ValueError as exc:
+        raise UndecodableEvent("data", "not JSON") from exc
+
+
+def command_event(fields: Mapping[str, Any], *, source: str, at: datetime) -> Event:
+    """
+    Return the event of a command, validated.
+
+    Raises UndecodableEvent that names the field and what was expected.
+    """
+    command = parse_command(dump_json(dict(fields)))
+    subject = _subject_of(command)
+    data = dump_json(command.model_dump())
+    return Event(EventType.COMMAND, command.command_id, source, subject, at, data)
+
+
+def _subject_of(command: Submit | Track | Cancel | Refetch) -> str:
+    match command:
+        case Submit():
+            return command.submission_id
+        case Cancel():
+            return command.subject
+        case _:
+            return command.request_id

@@ -1,0 +1,390 @@
+"""
+Where a request and a submission stand: a join of facts.
+
+Two laws of this file. All rules about states are in the two tables below and in `join_*`;
+nothing else decides a state. And every rule is a join: facts only raise a rank, so that
+any order and any repetition of the same facts ends in the same state.
+
+A *request* is fal's, a *submission* is ours. fal's own word COMPLETED covers success,
+failure and cancellation, so it is no state here. `docs/lifecycle.md` is generated from
+the tables (`python -m consumer.core.lifecycle` is not: see `docs/generate.py`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from consumer.core.event import parse_time
+from consumer.core.fact import Fact, FactName, Witness
+
+
+class State(StrEnum):
+    """Where a request stands, in the order of the ranks."""
+
+    SEEN = "seen"  # named by somebody, nothing known that counts
+    SUBMITTED = "submitted"
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+
+
+class SubmissionState(StrEnum):
+    """Where a submission stands, in the order of the ranks."""
+
+    INTENDED = "intended"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    SUBMITTED = "submitted"
+
+
+RANK = {state: rank for rank, state in enumerate(State)}
+SUBMISSION_RANK = {state: rank for rank, state in enumerate(SubmissionState)}
+ENDS = frozenset({State.LOST, State.CANCELLED, State.FAILED, State.SUCCEEDED})
+SUBMISSION_ENDS = frozenset(
+    {
+        SubmissionState.LOST,
+        SubmissionState.CANCELLED,
+        SubmissionState.REFUSED,
+        SubmissionState.SUBMITTED,
+    }
+)
+
+REQUEST_TABLE: dict[FactName, State] = {
+    FactName.SUBMITTED: State.SUBMITTED,
+    FactName.TRACKED: State.SUBMITTED,
+    FactName.QUEUED: State.QUEUED,
+    FactName.RUNNING: State.RUNNING,
+    FactName.CANCEL_ASKED: State.CANCELLING,
+    FactName.CANCEL_ACCEPTED: State.CANCELLING,
+    FactName.LOST: State.LOST,
+    FactName.CANCELLED: State.CANCELLED,
+    FactName.FAILED: State.FAILED,
+    FactName.SUCCEEDED: State.SUCCEEDED,
+}
+"""The least state of a request that each fact allows. Facts not named here raise nothing."""
+
+SUBMISSION_TABLE: dict[FactName, SubmissionState] = {
+    FactName.INTENDED: SubmissionState.INTENDED,
+    FactName.SENDING: SubmissionState.SENDING,
+    FactName.UNKNOWN: SubmissionState.UNKNOWN,
+    FactName.NEVER_CONFIRMED: SubmissionState.LOST,
+    FactName.STOPPED: SubmissionState.CANCELLED,
+    FactName.REFUSED: SubmissionState.REFUSED,
+    FactName.SUBMITTED: SubmissionState.SUBMITTED,
+}
+"""The least state of a submission that each fact allows."""
+
+AUTHORITY = {Witness.SUBMIT: 3, Witness.LISTING: 2, Witness.COMMAND: 2, Witness.TOKEN: 1}
+"""Who may say which endpoint, and which submission, a request belongs to; the highest wins."""
+
+_CREDIBILITY = {
+    witness: rank
+    for rank, witness in enumerate(
+        (
+            Witness.SWEEP,
+            Witness.CANCEL,
+            Witness.LISTING,
+            Witness.STATUS,
+            Witness.RESULT,
+            Witness.WEBHOOK,
+        )
+    )
+}
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Named(_Value):
+    """A name that a witness with authority gave: an endpoint, a request id, a submission id."""
+
+    value: str
+    authority: int
+    at: datetime
+
+
+class End(_Value):
+    """One end of a request, as its best witness told it."""
+
+    state: State
+    witness: Witness
+    at: datetime
+    signed: bool
+    counts: bool
+    fact_id: str
+    account: str = ""
+
+
+class Published(_Value):
+    """The newest result event of a request or submission."""
+
+    revision: int
+    outcome: str
+    witness: str
+    billable_units: str | None = None
+    http_status: int | None = None
+    output_missing: str | None = None
+
+
+class Request(_Value):
+    """
+    Everything the ledger derives about one request. Instants are aware UTC.
+
+    A value of a join: `join_request` only ever adds to it.
+    """
+
+    request_id: str
+    first_at: datetime
+    last_at: datetime
+    live: State = State.SEEN
+    is_tracked: bool = False
+    is_ours: bool = False
+    accounts: tuple[str, ...] = ()
+    endpoint: Named | None = None
+    submission: Named | None = None
+    ends: tuple[End, ...] = ()
+    result: Published | None = None
+    has_callback: bool = False
+    queue_position: int | None = None
+    queue_position_at: datetime | None = None
+    cancel_asked_at: datetime | None = None
+    cancel_answered_at: datetime | None = None
+    not_found_first_at: datetime | None = None
+    not_found_last_at: datetime | None = None
+    unreadable_at: datetime | None = None
+    start_by: datetime | None = None
+    finish_by: datetime | None = None
+    tags: dict[str, str] = {}
+    command_id: str = ""
+
+    @property
+    def end(self) -> End | None:
+        """The end that stands: the highest that counts, or None while there is none."""
+        counting = [end for end in self.ends if end.counts or self.is_ours]
+        return max(counting, key=_end_key, default=None)
+
+    @property
+    def state(self) -> State:
+        """Where the request stands."""
+        return self.end.state if self.end else self.live
+
+    @property
+    def has_conflict(self) -> bool:
+        """Whether two different ends were told that count."""
+        return len({end.state for end in self.ends if end.counts or self.is_ours}) > 1
+
+    @property
+    def is_open(self) -> bool:
+        """
+        Whether work remains: no end yet, or an end whose result event is missing or outranked.
+        """
+        end = self.end
+        if end is None:
+            return self.is_tracked or self.is_ours or self.unreadable_at is not None
+        return self.result is None or RANK[State(self.result.outcome)] < RANK[end.state]
+
+
+class Submission(_Value):
+    """Everything the ledger derives about one submission. Instants are aware UTC."""
+
+    submission_id: str
+    first_at: datetime
+    last_at: datetime
+    state: SubmissionState = SubmissionState.INTENDED
+    request: Named | None = None
+    endpoint: str = ""
+    command_id: str = ""
+    tags: dict[str, str] = {}
+    input_sha256: str = ""
+    reason: str = ""
+    is_cancel_remembered: bool = False
+    result: Published | None = None
+
+
+def join_request(held: Request | None, fact: Fact) -> Request:
+    """Return the request with one more fact in it. Commutative, associative and idempotent."""
+    held = held or Request(request_id=fact.request_id, first_at=fact.at, last_at=fact.at)
+    change: dict[str, Any] = {
+        "first_at": min(held.first_at, fact.at),
+        "last_at": max(held.last_at, fact.at),
+    }
+    if fact.account and fact.account not in held.accounts:
+        change["accounts"] = tuple(sorted({*held.accounts, fact.account}))
+    state = REQUEST_TABLE.get(fact.name)
+    if state in ENDS:
+        change["ends"] = _join_ends(held.ends, _end_of(fact, state))
+    elif state is not None and RANK[state] > RANK[held.live]:
+        change["live"] = state
+    return held.model_copy(update=change | _names_of(held, fact) | _marks_of(held, fact))
+
+
+def join_submission(held: Submission | None, fact: Fact) -> Submission:
+    """Return the submission with one more fact in it. Commutative, associative and idempotent."""
+    held = held or Submission(submission_id=fact.submission_id, first_at=fact.at, last_at=fact.at)
+    change: dict[str, Any] = {
+        "first_at": min(held.first_at, fact.at),
+        "last_at": max(held.last_at, fact.at),
+        "is_cancel_remembered": held.is_cancel_remembered
+        or fact.name is FactName.CANCEL_REMEMBERED,
+    }
+    if fact.request_id and fact.witness in AUTHORITY and fact.counts:
+        change["request"] = _better(held.request, _named(fact.request_id, fact))
+    state = SUBMISSION_TABLE.get(fact.name)
+    if fact.witness is Witness.TOKEN and fact.counts:
+        state = SubmissionState.SUBMITTED
+    if state is not None and SUBMISSION_RANK[state] > SUBMISSION_RANK[held.state]:
+        change["state"] = state
+    for name in ("endpoint", "command_id", "input_sha256"):
+        change[name] = max(getattr(held, name), str(fact.detail.get(name) or ""))
+    if state in SUBMISSION_ENDS or state is SubmissionState.UNKNOWN:
+        change["reason"] = max(held.reason, str(fact.detail.get("reason") or ""))
+    change["tags"] = _tags(held.tags, fact)
+    return held.model_copy(update=change)
+
+
+def join_all(facts: Iterable[Fact]) -> Request | None:
+    """Return the request that a set of facts about one request id makes, or None for none."""
+    held: Request | None = None
+    for fact in facts:
+        held = join_request(held, fact)
+    return held
+
+
+def join_published(held: Published | None, new: Published) -> Published:
+    """Return the result that stands: the highest revision wins."""
+    return new if held is None or new.revision > held.revision else held
+
+
+def is_bound(request: Request, submission: Submission) -> bool:
+    """Tell whether both sides name each other: only then does the one belong to the other."""
+    return (
+        request.submission is not None
+        and submission.request is not None
+        and request.submission.value == submission.submission_id
+        and submission.request.value == request.request_id
+    )
+
+
+def _end_key(end: End) -> tuple[Any, ...]:
+    """Order ends: rank, signed, credibility of the witness, the earliest, the id."""
+    return (
+        RANK[end.state],
+        end.signed,
+        _CREDIBILITY.get(end.witness, -1),
+        -end.at.timestamp(),
+        end.fact_id,
+    )
+
+
+def _end_of(fact: Fact, state: State) -> End:
+    return End(
+        state=state,
+        witness=fact.witness,
+        at=fact.at,
+        signed=fact.signed,
+        counts=fact.counts,
+        fact_id=fact.id,
+        account=fact.account,
+    )
+
+
+def _join_ends(held: tuple[End, ...], new: End) -> tuple[End, ...]:
+    """Keep the best of each (state, counts): a bounded set, whatever arrives."""
+    best = {(end.state, end.counts): end for end in held}
+    place = (new.state, new.counts)
+    if place not in best or _end_key(new) > _end_key(best[place]):
+        best[place] = new
+    return tuple(best[key] for key in sorted(best))
+
+
+def _names_of(held: Request, fact: Fact) -> dict[str, Any]:
+    """Return who the request belongs to, where the fact's witness may say so."""
+    if fact.witness not in AUTHORITY or not fact.counts:
+        return {}
+    endpoint, change = fact.detail.get("endpoint"), {}
+    if isinstance(endpoint, str) and endpoint:
+        change["endpoint"] = _better(held.endpoint, _named(endpoint, fact))
+    if fact.submission_id:
+        change["submission"] = _better(held.submission, _named(fact.submission_id, fact))
+    return change
+
+
+def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
+    change: dict[str, Any] = {}
+    if fact.name is FactName.QUEUED:
+        position, at = fact.detail.get("position"), held.queue_position_at
+        if isinstance(position, int) and (
+            at is None or (fact.at, -position) > (at, -(held.queue_position or 0))
+        ):
+            change |= {"queue_position": position, "queue_position_at": fact.at}
+    elif fact.name is FactName.CANCEL_ASKED:
+        change["cancel_asked_at"] = _earliest(held.cancel_asked_at, fact.at)
+    elif fact.name in (FactName.CANCEL_ACCEPTED, FactName.CANCEL_REFUSED):
+        change["cancel_answered_at"] = _earliest(held.cancel_answered_at, fact.at)
+    elif fact.name is FactName.NOT_FOUND:
+        change["not_found_first_at"] = _earliest(held.not_found_first_at, fact.at)
+        change["not_found_last_at"] = max(held.not_found_last_at or fact.at, fact.at)
+    elif fact.name is FactName.UNREADABLE and fact.counts:
+        change["unreadable_at"] = _earliest(held.unreadable_at, fact.at)
+    elif fact.witness in AUTHORITY and fact.counts:
+        change |= _tracking(held, fact)
+    return change
+
+
+def _tracking(held: Request, fact: Fact) -> dict[str, Any]:
+    """Return what a submission, a track command or a valid token adds: somebody wants it."""
+    detail = fact.detail
+    return {
+        "is_tracked": True,
+        "is_ours": held.is_ours or fact.witness in (Witness.SUBMIT, Witness.LISTING),
+        "has_callback": held.has_callback or detail.get("has_callback") is True,
+        "start_by": _earliest(held.start_by, _maybe_time(detail.get("start_by"))),
+        "finish_by": _earliest(held.finish_by, _maybe_time(detail.get("finish_by"))),
+        "tags": _tags(held.tags, fact),
+        "command_id": max(held.command_id, str(detail.get("command_id") or "")),
+    }
+
+
+def _named(value: str, fact: Fact) -> Named:
+    return Named(value=value, authority=AUTHORITY[fact.witness], at=fact.at)
+
+
+def _better(held: Named | None, new: Named) -> Named:
+    """Return the higher authority; within one, the earliest, then the least."""
+    if held is None:
+        return new
+    return min(held, new, key=lambda named: (-named.authority, named.at, named.value))
+
+
+def _tags(held: dict[str, str], fact: Fact) -> dict[str, str]:
+    """
+    Return the union of tags; of two values of one key, the greater (they never differ in
+    practice).
+    """
+    found = fact.detail.get("tags")
+    if not isinstance(found, dict):
+        return held
+    new = {str(key): str(value) for key, value in found.items()}
+    return {key: max(held.get(key, ""), new.get(key, "")) for key in sorted({*held, *new})}
+
+
+def _earliest(held: datetime | None, new: datetime | None) -> datetime | None:
+    return min((at for at in (held, new) if at is not None), default=None)
+
+
+def _maybe_time(value: Any) -> datetime | None:
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,195 @@
+"""
+Decisions about time and trouble, as functions that return values.
+
+When is a request due, what follows from fal's answer, what becomes of a record whose
+handling failed. No clock: `now` is an argument.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from consumer.core.fact import FactName
+from consumer.core.lifecycle import RANK, Request, State
+from consumer.errors import (
+    ConsumerError,
+    EventError,
+    FalRefused,
+    RecordRefused,
+    SchemaDrift,
+    Unavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """
+    Every span that a decision rests on. Defaults are the product's; tests shorten them.
+
+    Sources: 60 s and the growth, design; 4 minutes between checks at most, because fal keeps
+    a result of 10 KB or more for 6 minutes only while payload storage is off (fal docs,
+    "Queue", 2026-10); two NOT_FOUND 5 minutes apart, design.
+    """
+
+    first_check: timedelta = timedelta(seconds=60)
+    first_check_without_callback: timedelta = timedelta(seconds=1)
+    max_check_gap: timedelta = timedelta(minutes=4)
+    settle_after: timedelta = timedelta(seconds=60)
+    not_found_gap: timedelta = timedelta(minutes=5)
+    unconfirmed_horizon: timedelta = timedelta(hours=24)
+    submit_deadline: timedelta = timedelta(seconds=60)
+    fetch_patience: timedelta = timedelta(minutes=10)
+    unverified_patience: timedelta = timedelta(hours=24)
+    retry_base: timedelta = timedelta(seconds=1)
+    max_retry_gap: timedelta = timedelta(minutes=5)
+    cancel_queued_after: timedelta | None = None
+
+
+# ---------------------------------------------------------------- outcomes of a record
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The record's effect is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Handle the record again at this instant."""
+
+    when: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Set the record aside, whole, for a human."""
+
+    reason: str
+    problem: str = ""
+
+
+Outcome = Done | RetryAt | DeadLetter
+
+
+def outcome_of_error(
+    error: ConsumerError, *, attempt: int, now: datetime, policies: Policies
+) -> Outcome:
+    """Return what becomes of a record whose handling raised `error`; `attempt` counts from 1."""
+    if isinstance(error, Unavailable):
+        gap = retry_gap(attempt, policies)
+        if error.retry_after_s is not None:
+            gap = max(gap, timedelta(seconds=min(error.retry_after_s, 3600)))
+        return RetryAt(now + gap, error.code)
+    if isinstance(error, (EventError, FalRefused, SchemaDrift, RecordRefused)):
+        return DeadLetter(error.code, str(error))
+    raise error
+
+
+def retry_gap(attempt: int, policies: Policies) -> timedelta:
+    """Return the wait before the next attempt: doubling from `retry_base` to `max_retry_gap`."""
+    return min(policies.retry_base * _doubled(attempt - 1), policies.max_retry_gap)
+
+
+# ---------------------------------------------------------------- when a request is due
+
+
+def check_at(request: Request, now: datetime, policies: Policies) -> datetime | None:
+    """
+    Return when a request that has no schedule yet should first be looked at, or None.
+
+    At once where its webhook could not be read; after `settle_after` where an end is known
+    and only its result event is missing (usually another hand is at it).
+    """
+    if not request.is_open:
+        return None
+    if request.end is not None:
+        return now + policies.settle_after
+    if request.unreadable_at is not None:
+        return now
+    first = policies.first_check if request.has_callback else policies.first_check_without_callback
+    return now + first
+
+
+def next_check_gap(request: Request, attempt: int, policies: Policies) -> timedelta:
+    """
+    Return the wait after the check with this number (from 1): growing to `max_check_gap`.
+
+    Without a callback it doubles from 1 s to 60 s; with one from 60 s to 4 minutes.
+    """
+    growth = _doubled(attempt)
+    if request.has_callback:
+        return min(policies.first_check * growth, policies.max_check_gap)
+    longest = min(policies.first_check, policies.max_check_gap)
+    return min(policies.first_check_without_callback * growth, longest)
+
+
+def cancel_at(request: Request, policies: Policies) -> datetime | None:
+    """
+    Return when a policy wants the request cancelled, or None.
+
+    Only tracked requests without an end, and only while fal has not answered a cancel (one
+    that was asked and cut is asked again): the start deadline while it has not started, the
+    finish deadline, and `cancel_queued_after` while it is still queued.
+    """
+    if not request.is_tracked or request.end is not None:
+        return None
+    if request.cancel_answered_at is not None:
+        return None
+    has_started = RANK[request.live] >= RANK[State.RUNNING]
+    instants = [request.finish_by]
+    if not has_started:
+        instants.append(request.start_by)
+        if policies.cancel_queued_after is not None:
+            instants.append(request.first_at + policies.cancel_queued_after)
+    return min((at for at in instants if at is not None), default=None)
+
+
+def cancel_reason(
+    request: Request, *, is_queued: bool, now: datetime, policies: Policies
+) -> str | None:
+    """Return which policy wants the request cancelled, its status just asked; or None."""
+    if not request.is_tracked or request.end is not None:
+        return None
+    if request.finish_by is not None and request.finish_by <= now:
+        return "finish_deadline"
+    if not is_queued:
+        return None
+    if request.start_by is not None and request.start_by <= now:
+        return "start_deadline"
+    limit = policies.cancel_queued_after
+    if limit is not None and request.first_at + limit <= now:
+        return "queued_too_long"
+    return None
+
+
+# ---------------------------------------------------------------- what an unknown id means
+
+
+def end_of_not_found(request: Request, now: datetime, policies: Policies) -> FactName | None:
+    """
+    Return the end that fal's exact NOT_FOUND proves, answered now, or None for not yet.
+
+    After a cancel was asked it means `cancelled`; otherwise `lost`, and only when it was
+    answered before too, `not_found_gap` or more ago.
+    """
+    if request.cancel_asked_at is not None:
+        return FactName.CANCELLED
+    first = request.not_found_first_at
+    if first is not None and now - first >= policies.not_found_gap:
+        return FactName.LOST
+    return None
+
+
+ALARM_NOT_FOUND = 10
+# So many unknown ids in one round, and nothing but unknown ids: rather a key of another
+# account or a wrong address than so many lost requests.
+
+
+def is_alarming(not_found: int, asked: int) -> bool:
+    """Tell whether a round of checks looks like a wrong key or address instead of lost requests."""
+    return not_found >= ALARM_NOT_FOUND and not_found * 2 > asked
+
+
+def _doubled(times: int) -> int:
+    """Return 2 to the power of `times`, which is bounded so that no span overflows."""
+    return 1 << min(max(times, 0), 30)

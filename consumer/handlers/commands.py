@@ -1,0 +1,200 @@
+"""
+Commands: submit, track, cancel, refetch, as other services put them on `fal.commands`.
+
+A command that cannot be carried out is a dead letter with its reason, or, for a submit,
+a refusal with a result event that its sender can correlate.
+"""
+
+from dataclasses import dataclass, replace
+
+from consumer.core.command import Cancel, Refetch, Submit, Track, parse_command
+from consumer.core.completion import completion_of_answer, reconciled_event
+from consumer.core.event import EventType, Topic, decode
+from consumer.core.fact import FactName, Witness, new_fact
+from consumer.core.lifecycle import Request, Submission
+from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, retry_gap
+from consumer.core.result import Correlation, bare_result
+from consumer.errors import UndecodableEvent
+from consumer.handlers.cancelling import Canceller, cancel_case
+from consumer.handlers.results import Facts, Results
+from consumer.handlers.submitting import Submitter
+from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record, ResultKind
+
+_MAX_LOOKUPS = 6
+# A command may name a request that the ledger learns of a moment later; after about half a
+# minute of looking it is a mistake.
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The parts that need a fal credential; absent without one."""
+
+    fal: FalQueue
+    submitter: Submitter
+    canceller: Canceller
+
+
+class Commands:
+    """The handler of `fal.commands`."""
+
+    name = "commands"
+    topics = (Topic.COMMANDS,)
+
+    def __init__(  # noqa: PLR0913  the handler joins these parts
+        self,
+        paid: Paid | None,
+        facts: Facts,
+        results: Results,
+        ledger: Ledger,
+        *,
+        endpoints: frozenset[str],
+        policies: Policies,
+        clock: Clock,
+    ) -> None:
+        self._paid = paid
+        self._facts = facts
+        self._results = results
+        self._ledger = ledger
+        self._endpoints = endpoints
+        self._policies = policies
+        self._clock = clock
+
+    async def handle(self, record: Record, attempt: int) -> Outcome:
+        """Return Done once the command's effect is durable."""
+        event = decode(record.headers, record.value)
+        if event.type is not EventType.COMMAND:
+            raise UndecodableEvent("ce_type", "not a command")
+        command = parse_command(event.data)
+        match command:
+            case Submit():
+                return await self._submit(command)
+            case _ if self._paid is None:
+                return DeadLetter("no_fal_key", f"{command.command} needs FAL_KEY")
+            case Track():
+                return await self._track(command)
+            case Cancel():
+                return await self._cancel(self._paid, command, attempt)
+            case Refetch():
+                return await self._refetch(self._paid, command, attempt)
+
+    async def _submit(self, command: Submit) -> Outcome:
+        if self._paid is None:
+            return await self._refuse(command, "no_fal_key")
+        if self._endpoints and command.endpoint not in self._endpoints:
+            return await self._refuse(command, "endpoint_not_allowed")
+        return await self._paid.submitter.submit(command)
+
+    async def _refuse(self, command: Submit, reason: str) -> Outcome:
+        """Tell that nothing was sent, and why, to whoever waits for the submission."""
+        now = self._clock()
+        correlation = Correlation(
+            command.submission_id,
+            command.command_id,
+            command.endpoint,
+            tuple(sorted(command.tags.items())),
+        )
+        await self._results.publish(
+            bare_result("failed", correlation, reason=reason, witness="command", ended_at=now)
+        )
+        await self._facts.publish(
+            new_fact(
+                FactName.REFUSED,
+                Witness.COMMAND,
+                now,
+                submission_id=command.submission_id,
+                detail={
+                    "reason": reason,
+                    "endpoint": command.endpoint,
+                    "command_id": command.command_id,
+                },
+            )
+        )
+        return Done()
+
+    async def _track(self, command: Track) -> Outcome:
+        await self._facts.publish(
+            new_fact(
+                FactName.TRACKED,
+                Witness.COMMAND,
+                self._clock(),
+                request_id=command.request_id,
+                detail={
+                    "endpoint": command.endpoint,
+                    "command_id": command.command_id,
+                    "tags": command.tags,
+                    "start_by": command.start_by,
+                    "finish_by": command.finish_by,
+                },
+            )
+        )
+        return Done()
+
+    async def _cancel(self, paid: Paid, command: Cancel, attempt: int) -> Outcome:
+        claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.subject)
+        if claim is not None:
+            request_id = claim.detail.get("request_id")
+            if not request_id:
+                return await self._remember(command)
+            return await self._cancel_request(paid, str(request_id), attempt)
+        submission = await self._ledger.submission(command.subject)
+        if submission is not None:
+            return await self._stop(paid, submission)
+        return await self._cancel_request(paid, command.subject, attempt)
+
+    async def _stop(self, paid: Paid, submission: Submission) -> Outcome:
+        detail = {
+            "endpoint": submission.endpoint,
+            "command_id": submission.command_id,
+            "tags": submission.tags,
+            "input_sha256": submission.input_sha256,
+        }
+        if await paid.submitter.stop(submission.submission_id, detail):
+            return Done()
+        return RetryAt(self._clock() + self._policies.retry_base, "claimed")
+
+    async def _remember(self, command: Cancel) -> Outcome:
+        """Keep the wish: it is sent as soon as the submission's request id is known."""
+        await self._facts.publish(
+            new_fact(
+                FactName.CANCEL_REMEMBERED,
+                Witness.COMMAND,
+                self._clock(),
+                submission_id=command.subject,
+                detail={"command_id": command.command_id},
+            )
+        )
+        return Done()
+
+    async def _refetch(self, paid: Paid, command: Refetch, attempt: int) -> Outcome:
+        """Ask for the result again: it becomes a revision only where it fills or outranks."""
+        request = await self._ledger.request(command.request_id)
+        case = cancel_case(request, "") if request else None
+        if case is None:
+            return self._unknown_subject(request, attempt)
+        answer = await paid.fal.result(case.endpoint, case.request_id)
+        if answer.kind is not ResultKind.READY:
+            return DeadLetter("no_result", f"fal answered {answer.kind.value}")
+        completion = completion_of_answer(
+            case.request_id, answer.http_status, answer.body, answer.content_type
+        )
+        completion = replace(completion, billable_units=answer.billable_units)
+        await self._facts.publish_event(
+            reconciled_event(completion, source=paid.fal.origin, at=self._clock())
+        )
+        return Done()
+
+    async def _cancel_request(self, paid: Paid, request_id: str, attempt: int) -> Outcome:
+        request: Request | None = await self._ledger.request(request_id)
+        case = cancel_case(request, "asked") if request else None
+        if case is None:
+            return self._unknown_subject(request, attempt)
+        if request is None or request.end is None:
+            await paid.canceller.cancel(case)
+        return Done()
+
+    def _unknown_subject(self, request: Request | None, attempt: int) -> Outcome:
+        if attempt < _MAX_LOOKUPS:
+            gap = retry_gap(attempt, self._policies)
+            return RetryAt(self._clock() + gap, "unknown_subject")
+        known = "its endpoint is not known" if request else "no such request or submission"
+        return DeadLetter("unknown_subject", known)

@@ -1,0 +1,145 @@
+"""
+Completion to result: every completion that counts ends in exactly one result event.
+
+A reconciled completion carries its result. For a webhook completion fal is asked (billable
+units, null payloads); where fal cannot be asked, refuses, or has not answered within the
+patience, the signed payload is the result.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from consumer.core.completion import (
+    Completion,
+    completion_of_answer,
+    parse_reconciled,
+    parse_webhook,
+)
+from consumer.core.event import Event, EventType, Topic, decode
+from consumer.core.policy import Done, Outcome, Policies, RetryAt, retry_gap
+from consumer.core.projection import Judgement
+from consumer.core.result import Correlation, OutputMissing, result_of
+from consumer.errors import FalRefused, FalUnavailable, SchemaDrift, UndecodableEvent
+from consumer.handlers.judging import Judge, outcome_of_verdict
+from consumer.handlers.results import Results, correlation_of
+from consumer.ports import Clock, FalQueue, Ledger, Record, ResultAnswer, ResultKind
+
+
+class Fetch:
+    """The handler of `fal.completions` that publishes results."""
+
+    name = "fetch"
+    topics = (Topic.COMPLETIONS,)
+
+    def __init__(  # noqa: PLR0913  the handler joins these parts
+        self,
+        judge: Judge,
+        fal: FalQueue | None,
+        results: Results,
+        ledger: Ledger,
+        *,
+        policies: Policies,
+        clock: Clock,
+    ) -> None:
+        self._judge = judge
+        self._outputs = Outputs(fal)
+        self._results = results
+        self._ledger = ledger
+        self._policies = policies
+        self._clock = clock
+
+    async def handle(self, record: Record, attempt: int) -> Outcome:
+        """Return Done once the completion's result is published, or nothing follows from it."""
+        event = decode(record.headers, record.value)
+        if event.type is EventType.RECONCILED_COMPLETION:
+            await self._publish(parse_reconciled(event), None, event.time, "result")
+            return Done()
+        if event.type is not EventType.WEBHOOK_COMPLETION:
+            raise UndecodableEvent("ce_type", "not a completion")
+        return await self._handle_webhook(event, attempt)
+
+    async def _handle_webhook(self, event: Event, attempt: int) -> Outcome:
+        now = self._clock()
+        verdict = await self._judge.judge(event)
+        outcome = outcome_of_verdict(verdict, event, now, self._policies)
+        if outcome is not None or not isinstance(verdict, Judgement):
+            return outcome or Done()
+        completion = parse_webhook(event.data, event.subject)
+        if not verdict.counts and not await self._is_ours(event.subject):
+            return Done()
+        correlation = await correlation_of(self._ledger, event.subject, verdict.token)
+        try:
+            completion = await self._outputs.complete(completion, correlation.endpoint)
+        except FalUnavailable:
+            if now - event.time < self._policies.fetch_patience:
+                return RetryAt(now + retry_gap(attempt, self._policies), "fal_unavailable")
+            completion = without_answer(completion, OutputMissing.UNAVAILABLE)
+        await self._results.publish(
+            result_of(completion, correlation, witness="webhook", ended_at=event.time)
+        )
+        return Done()
+
+    async def _is_ours(self, request_id: str) -> bool:
+        request = await self._ledger.request(request_id)
+        return request is not None and request.is_ours
+
+    async def _publish(
+        self,
+        completion: Completion,
+        correlation: Correlation | None,
+        ended_at: datetime,
+        witness: str,
+    ) -> None:
+        found = correlation or await correlation_of(self._ledger, completion.request_id, None)
+        await self._results.publish(
+            result_of(completion, found, witness=witness, ended_at=ended_at)
+        )
+
+
+class Outputs:
+    """Asks fal for what a webhook leaves out: billable units, and payloads that were null."""
+
+    def __init__(self, fal: FalQueue | None) -> None:
+        self._fal = fal
+
+    async def complete(self, completion: Completion, endpoint: str) -> Completion:
+        """
+        Return the completion with fal's own answer, or the signed payload where fal cannot tell.
+
+        Raises FalUnavailable when asking again may help.
+        """
+        if self._fal is None or not endpoint:
+            reason = OutputMissing.UNAVAILABLE if endpoint else OutputMissing.ENDPOINT_UNKNOWN
+            return without_answer(completion, reason)
+        try:
+            answer = await self._fal.result(endpoint, completion.request_id)
+        except (FalRefused, SchemaDrift):
+            return without_answer(completion, OutputMissing.UNAVAILABLE)
+        if answer.kind is ResultKind.NOT_READY:
+            raise FalUnavailable("the result is not ready yet")
+        if answer.kind is ResultKind.NOT_FOUND:
+            return without_answer(completion, OutputMissing.EXPIRED)
+        return _merged(completion, answer)
+
+
+def without_answer(completion: Completion, missing: OutputMissing) -> Completion:
+    """Return the signed payload as the result; a null one is marked with why it is missing."""
+    if completion.has_output:
+        return completion
+    return replace(completion, output_missing=missing.value)
+
+
+def _merged(signed: Completion, answer: ResultAnswer) -> Completion:
+    """
+    Return fal's answer under the signed outcome.
+
+    The signature outranks an answer that tells another end: then the signed payload stands
+    and only the units are taken.
+    """
+    told = completion_of_answer(
+        signed.request_id, answer.http_status, answer.body, answer.content_type
+    )
+    if told.end is not signed.end:
+        kept = without_answer(signed, OutputMissing.UNAVAILABLE)
+        return replace(kept, billable_units=answer.billable_units)
+    return replace(told, error=signed.error, billable_units=answer.billable_units)

@@ -1,0 +1,277 @@
+"""
+Sending a job to fal, once.
+
+The claim is durable before the call; whoever finds a claim does not send again. What the
+call ended in is kept in the claim before it is published, so that a kill at any moment
+leaves either nothing sent, or a claim that says how far it came.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from consumer.core.command import Submit
+from consumer.core.event import decode, encode, parse_time
+from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from, new_fact
+from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt
+from consumer.core.result import Correlation, bare_result
+from consumer.core.token import Token, sign_token
+from consumer.handlers.results import Facts, Results
+from consumer.ports import (
+    Claim,
+    ClaimKind,
+    Clock,
+    FalQueue,
+    Ledger,
+    SubmitAnswer,
+    SubmitOrder,
+    SubmitRefused,
+    Submitted,
+)
+from consumer.telemetry import get_logger
+
+_log = get_logger()
+
+_MIN_START_TIMEOUT_S = 0.1
+# Source: fal docs, "Platform headers" (2026-10): X-Fal-Request-Start-Timeout is a number > 0.1.
+
+
+class Callbacks:
+    """Makes callback URLs: the public address of the receiver and a fresh token."""
+
+    def __init__(self, public_url: str, secrets: tuple[bytes, ...]) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._secrets = secrets
+
+    def url(self, endpoint: str, submission_id: str = "") -> str:
+        """
+        Return the URL for `fal_webhook`, or an empty text where no public address is configured.
+        """
+        if not self._public_url:
+            return ""
+        token = sign_token(Token(endpoint, submission_id), self._secrets)
+        return f"{self._public_url}/webhooks/fal/{token}"
+
+
+class Submitter:
+    """Carries a submit command through: intended, claimed, sent, told."""
+
+    def __init__(  # noqa: PLR0913  it joins these parts
+        self,
+        fal: FalQueue,
+        facts: Facts,
+        results: Results,
+        ledger: Ledger,
+        callbacks: Callbacks,
+        *,
+        policies: Policies,
+        clock: Clock,
+    ) -> None:
+        self._fal = fal
+        self._facts = facts
+        self._results = results
+        self._ledger = ledger
+        self._callbacks = callbacks
+        self._policies = policies
+        self._clock = clock
+
+    async def submit(self, command: Submit) -> Outcome:
+        """Send the command's job unless a claim says that it was sent, and tell what came of it."""
+        now = self._clock()
+        detail = self._detail(command)
+        await self._facts.publish(
+            _submission_fact(FactName.INTENDED, command.submission_id, now, detail)
+        )
+        claim = self._claim(command, detail, now)
+        stands = await self._ledger.claim(claim)
+        if stands.fingerprint != claim.fingerprint:
+            return DeadLetter("command_conflict", "this command_id was used with another input")
+        if stands.detail.get("nonce") != claim.detail["nonce"]:
+            return await self._found(stands)
+        await self._facts.publish(_submission_fact(FactName.SENDING, stands.key, now, detail))
+        answer = await self._send(command, stands)
+        await self.conclude(stands, _fact_of_answer(answer, stands, self._clock()))
+        return Done()
+
+    async def stop(self, submission_id: str, detail: Mapping[str, Any]) -> bool:
+        """Take the claim before anybody sends; True when the submission is now never sent."""
+        now = self._clock()
+        nonce = uuid4().hex
+        fact = _submission_fact(
+            FactName.STOPPED, submission_id, now, {**detail, "reason": "cancelled"}
+        )
+        claim = Claim(
+            ClaimKind.SUBMISSION,
+            submission_id,
+            1,
+            str(detail.get("input_sha256", "")),
+            {**detail, "nonce": nonce},
+            now,
+            now,
+            encode(fact_event(fact, self._fal.origin)),
+        )
+        stands = await self._ledger.claim(claim)
+        if stands.detail.get("nonce") != nonce:
+            return False
+        await self.conclude(stands, fact)
+        return True
+
+    async def conclude(self, claim: Claim, fact: Fact) -> None:
+        """Keep what the submission ended in, then publish it and, where it ended, its result."""
+        event = encode(fact_event(fact, self._fal.origin))
+        detail = {**claim.detail, "request_id": fact.request_id or None}
+        await self._ledger.settle_claim(claim, event, detail)
+        await self.publish(await self._standing(claim))
+
+    async def publish(self, claim: Claim) -> None:
+        """Publish the event that a claim holds, with the result of a submission that ended."""
+        if claim.event is None or claim.is_published:
+            return
+        fact = fact_from(decode(claim.event.headers, claim.event.value))
+        await self._publish_end(fact, claim.detail)
+        _tell(fact)
+        await self._results.publish_claim(claim)
+
+    async def give_up(self, claim: Claim) -> None:
+        """Tell that the outcome of an overdue claim is not known: never sent again."""
+        reason = {"reason": "no_answer"}
+        fact = _submission_fact(
+            FactName.UNKNOWN, claim.key, self._clock(), {**_shown(claim.detail), **reason}
+        )
+        await self.conclude(claim, fact)
+
+    async def publish_lost(self, submission_id: str, correlation: Correlation) -> None:
+        """Tell that a submission was never confirmed within its horizon."""
+        now = self._clock()
+        reason = "never_confirmed"
+        await self._results.publish(
+            bare_result("lost", correlation, reason=reason, witness="sweep", ended_at=now)
+        )
+        await self._facts.publish(
+            _submission_fact(
+                FactName.NEVER_CONFIRMED, submission_id, now, {"reason": reason}, Witness.SWEEP
+            )
+        )
+
+    # ------------------------------------------------------------ the parts
+
+    async def _found(self, claim: Claim) -> Outcome:
+        """Return what follows from somebody's claim: publish what it holds, wait, or give up."""
+        if claim.event is not None:
+            await self.publish(claim)
+            return Done()
+        if self._clock() < claim.deadline_at:
+            return RetryAt(claim.deadline_at + timedelta(seconds=1), "claimed")
+        await self.give_up(claim)
+        return Done()
+
+    async def _standing(self, claim: Claim) -> Claim:
+        return await self._ledger.latest_claim(ClaimKind.SUBMISSION, claim.key) or claim
+
+    async def _send(self, command: Submit, claim: Claim) -> SubmitAnswer:
+        start_timeout_s = None
+        if command.start_by is not None:
+            left = parse_time(command.start_by) - self._clock()
+            start_timeout_s = left.total_seconds()
+            if start_timeout_s <= _MIN_START_TIMEOUT_S:
+                return SubmitRefused(None, "start_deadline_passed")
+        return await self._fal.submit(
+            SubmitOrder(
+                command.endpoint,
+                command.input,
+                self._callbacks.url(command.endpoint, claim.key),
+                start_timeout_s,
+                command.tags,
+            )
+        )
+
+    def _detail(self, command: Submit) -> dict[str, Any]:
+        return {
+            "endpoint": command.endpoint,
+            "command_id": command.command_id,
+            "tags": command.tags,
+            "input_sha256": command.input_sha256,
+            "start_by": command.start_by,
+            "finish_by": command.finish_by,
+            "has_callback": bool(self._callbacks.url(command.endpoint)),
+        }
+
+    def _claim(self, command: Submit, detail: dict[str, Any], now: datetime) -> Claim:
+        return Claim(
+            ClaimKind.SUBMISSION,
+            command.submission_id,
+            1,
+            command.input_sha256,
+            {**detail, "nonce": uuid4().hex},
+            now,
+            now + self._policies.submit_deadline,
+        )
+
+    async def _publish_end(self, fact: Fact, detail: Mapping[str, Any]) -> None:
+        outcome = {FactName.REFUSED: "failed", FactName.STOPPED: "cancelled"}.get(fact.name)
+        if outcome is None:
+            return
+        await self._results.publish(
+            bare_result(
+                outcome,
+                correlation_in(fact.submission_id, detail),
+                reason=str(fact.detail.get("reason", "")),
+                witness=fact.witness.value,
+                ended_at=fact.at,
+                http_status=fact.detail.get("http_status"),
+            )
+        )
+
+
+def correlation_in(submission_id: str, detail: Mapping[str, Any]) -> Correlation:
+    """Return the correlation that a submission's claim keeps."""
+    tags = tuple(sorted((detail.get("tags") or {}).items()))
+    return Correlation(
+        submission_id, detail.get("command_id") or "", detail.get("endpoint") or "", tags
+    )
+
+
+def _submission_fact(
+    name: FactName,
+    submission_id: str,
+    at: datetime,
+    detail: Mapping[str, Any],
+    witness: Witness = Witness.COMMAND,
+) -> Fact:
+    return new_fact(name, witness, at, submission_id=submission_id, detail=_shown(detail))
+
+
+def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in detail.items() if key != "nonce" and value is not None}
+
+
+def _fact_of_answer(answer: SubmitAnswer, claim: Claim, now: datetime) -> Fact:
+    """Return the fact that fal's answer to a submit makes."""
+    detail = _shown(claim.detail)
+    if isinstance(answer, Submitted):
+        return new_fact(
+            FactName.SUBMITTED,
+            Witness.SUBMIT,
+            now,
+            request_id=answer.request_id,
+            submission_id=claim.key,
+            detail=detail,
+        )
+    detail["reason"] = answer.reason
+    if isinstance(answer, SubmitRefused):
+        detail["http_status"] = answer.http_status
+        return _submission_fact(FactName.REFUSED, claim.key, now, detail, Witness.SUBMIT)
+    return _submission_fact(FactName.UNKNOWN, claim.key, now, detail, Witness.SUBMIT)
+
+
+def _tell(fact: Fact) -> None:
+    name = {FactName.SUBMITTED: "submission.sent", FactName.UNKNOWN: "submission.unknown"}.get(
+        fact.name, "submission.refused"
+    )
+    _log.info(
+        name,
+        submission_id=fact.submission_id,
+        request_id=fact.request_id,
+        reason=fact.detail.get("reason"),
+    )

@@ -1,0 +1,267 @@
+"""
+Overdue requests: ask fal, and publish what differs from what the ledger knows.
+
+A round first asks about every leased request and only then acts, because many unknown ids
+at once mean a wrong key or address: then nothing is told and an alarm is raised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from consumer.core.completion import Completion, completion_of_answer, reconciled_event
+from consumer.core.fact import FactName, Witness, new_fact
+from consumer.core.lifecycle import RANK, Request, State
+from consumer.core.policy import Policies, end_of_not_found, is_alarming, next_check_gap
+from consumer.core.result import OutputMissing, bare_result
+from consumer.errors import ConsumerError, FalUnavailable
+from consumer.handlers.cancelling import CancelCase, Canceller, cancel_case
+from consumer.handlers.results import Facts, Results, correlation_of
+from consumer.ports import (
+    Clock,
+    Due,
+    FalQueue,
+    Ledger,
+    QueueStatus,
+    ResultAnswer,
+    ResultKind,
+    StatusAnswer,
+)
+from consumer.sweeps import each
+from consumer.sweeps.settle import Settler
+from consumer.telemetry import Metrics, get_logger
+
+_log = get_logger()
+
+BATCH = 64
+LEASE = timedelta(seconds=60)
+_CONCURRENCY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    One due request and what fal said about it; `answer` is None where nothing had to be asked.
+    """
+
+    due: Due
+    request: Request
+    answer: StatusAnswer | None = None
+    result: ResultAnswer | None = None
+    error: ConsumerError | None = None
+
+
+class Reconcile:
+    """One round over the schedule `check`."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  the sweep joins these parts
+        self,
+        fal: FalQueue,
+        facts: Facts,
+        results: Results,
+        ledger: Ledger,
+        canceller: Canceller,
+        settler: Settler,
+        *,
+        policies: Policies,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._fal = fal
+        self._facts = facts
+        self._results = results
+        self._ledger = ledger
+        self._canceller = canceller
+        self._settler = settler
+        self._policies = policies
+        self._clock = clock
+        self._metrics = metrics
+        self.alarm: str | None = None
+
+    async def round(self) -> int:
+        """Ask about what is due and act on the answers. Raises Unavailable."""
+        dues = await self._ledger.take_due("check", limit=BATCH, lease=LEASE)
+        answers = await each(self._ask, dues, at_once=_CONCURRENCY)
+        asked = [item for item in answers if item is not None]
+        unknown = [item for item in asked if _is_not_found(item)]
+        statuses = [item for item in asked if item.answer is not None]
+        if is_alarming(len(unknown), len(statuses)):
+            await self._raise_alarm(asked, len(unknown))
+            return 0
+        if statuses:
+            self.alarm = None
+        await each(self._act, asked, at_once=_CONCURRENCY)
+        return len(dues)
+
+    # ------------------------------------------------------------ asking
+
+    async def _ask(self, due: Due) -> Asked | None:
+        request = await self._ledger.request(due.subject)
+        if request is None or not request.is_open:
+            await self._ledger.finish(due)
+            return None
+        if request.end is not None or request.endpoint is None:
+            return Asked(due, request)
+        endpoint = request.endpoint.value
+        try:
+            answer = await self._fal.status(endpoint, request.request_id)
+            result = None
+            if answer.status is QueueStatus.COMPLETED:
+                result = await self._fal.result(endpoint, request.request_id)
+        except ConsumerError as exc:
+            return Asked(due, request, error=exc)
+        return Asked(due, request, answer, result)
+
+    async def _raise_alarm(self, asked: Sequence[Asked], unknown: int) -> None:
+        self.alarm = (
+            f"fal knows none of {unknown} requests: check FAL_KEY and FAL_CONSUMER_QUEUE_URL"
+        )
+        self._metrics.sweep_alarms.labels("reconcile").inc()
+        _log.error("sweep.alarmed", sweep="reconcile", not_found=unknown, asked=len(asked))
+        for item in asked:
+            await self._ledger.put_off(item.due, self._policies.max_check_gap)
+
+    # ------------------------------------------------------------ acting
+
+    async def _act(self, item: Asked) -> None:
+        request = item.request
+        gap = next_check_gap(request, item.due.attempt + 1, self._policies)
+        try:
+            if item.error is not None:
+                self._tell_error(item.error, request)
+            elif request.end is not None:
+                await self._settler.settle(request)
+                gap = self._policies.settle_after
+            elif item.answer is None:
+                await self._give_up_without_endpoint(request)
+            else:
+                gap = await self._on_status(request, item.answer, item.result, gap)
+        except FalUnavailable as exc:
+            self._tell_error(exc, request)
+        await self._ledger.put_off(item.due, gap)
+
+    def _tell_error(self, error: ConsumerError, request: Request) -> None:
+        _log.warning(
+            "sweep.failed", sweep="reconcile", error=error.code, request_id=request.request_id
+        )
+
+    async def _on_status(
+        self,
+        request: Request,
+        answer: StatusAnswer,
+        result: ResultAnswer | None,
+        gap: timedelta,
+    ) -> timedelta:
+        """Publish what the status tells and return the wait until the next check."""
+        if answer.status is QueueStatus.NOT_FOUND:
+            await self._on_not_found(request)
+            return gap if request.not_found_first_at else self._policies.not_found_gap
+        if answer.status is QueueStatus.COMPLETED:
+            return await self._on_completed(request, answer, result)
+        await self._on_pending(request, answer)
+        return gap
+
+    async def _on_pending(self, request: Request, answer: StatusAnswer) -> None:
+        now = self._clock()
+        is_queued = answer.status is QueueStatus.IN_QUEUE
+        name = FactName.QUEUED if is_queued else FactName.RUNNING
+        has_moved = is_queued and answer.queue_position != request.queue_position
+        state = State.QUEUED if is_queued else State.RUNNING
+        if has_moved or RANK[request.live] < RANK[state]:
+            detail = {"position": answer.queue_position} if is_queued else {}
+            await self._facts.publish(
+                new_fact(name, Witness.STATUS, now, request_id=request.request_id, detail=detail)
+            )
+        await self._cancel_if_remembered(request)
+
+    async def _cancel_if_remembered(self, request: Request) -> None:
+        """Send the cancel of a submission that was asked for before its request id was known."""
+        if request.submission is None or request.cancel_answered_at is not None:
+            return
+        submission = await self._ledger.submission(request.submission.value)
+        case = cancel_case(request, "asked")
+        if submission is not None and submission.is_cancel_remembered and case is not None:
+            await self._canceller.cancel(case)
+
+    async def _on_completed(
+        self, request: Request, answer: StatusAnswer, result: ResultAnswer | None
+    ) -> timedelta:
+        if result is None or result.kind is ResultKind.NOT_READY:
+            return self._policies.retry_base
+        if result.kind is ResultKind.READY:
+            completion = completion_of_answer(
+                request.request_id, result.http_status, result.body, result.content_type
+            )
+            completion = replace(completion, billable_units=result.billable_units)
+        else:
+            expired = _completion_of_status(request.request_id, answer)
+            if expired is None:
+                await self._lose(request, "result_expired")
+                return self._policies.settle_after
+            completion = expired
+        _log.info("request.reconciled", request_id=request.request_id, verdict=completion.end.value)
+        await self._facts.publish_event(
+            reconciled_event(completion, source=self._facts.source, at=self._clock())
+        )
+        return self._policies.settle_after
+
+    async def _on_not_found(self, request: Request) -> None:
+        now = self._clock()
+        await self._facts.publish(
+            new_fact(FactName.NOT_FOUND, Witness.STATUS, now, request_id=request.request_id)
+        )
+        end = end_of_not_found(request, now, self._policies)
+        if end is FactName.CANCELLED and request.endpoint is not None:
+            case = CancelCase(request.request_id, request.endpoint.value, "asked")
+            await self._canceller.confirm(case, {"answer": QueueStatus.NOT_FOUND.value})
+        elif end is FactName.LOST:
+            await self._lose(request, "not_found")
+
+    async def _give_up_without_endpoint(self, request: Request) -> None:
+        """
+        A request whose endpoint nobody names cannot be asked about; it is lost after the horizon.
+        """
+        if self._clock() - request.first_at >= self._policies.unconfirmed_horizon:
+            await self._lose(request, OutputMissing.ENDPOINT_UNKNOWN.value)
+
+    async def _lose(self, request: Request, reason: str) -> None:
+        now = self._clock()
+        _log.error("request.lost", request_id=request.request_id, reason=reason)
+        self._metrics.requests_lost.labels(reason).inc()
+        await self._facts.publish(
+            new_fact(
+                FactName.LOST,
+                Witness.SWEEP,
+                now,
+                request_id=request.request_id,
+                detail={"reason": reason},
+            )
+        )
+        await self._results.publish(
+            bare_result(
+                FactName.LOST,
+                await correlation_of(self._ledger, request.request_id, None),
+                request_id=request.request_id,
+                reason=reason,
+                witness="sweep",
+                ended_at=now,
+            )
+        )
+
+
+def _completion_of_status(request_id: str, answer: StatusAnswer) -> Completion | None:
+    """Return the end that a status with an error proves, where the result itself has expired."""
+    if answer.error is None and answer.error_type is None:
+        return None
+    is_cancelled = answer.error_type == "client_cancelled"
+    return Completion(
+        request_id,
+        FactName.CANCELLED if is_cancelled else FactName.FAILED,
+        error=answer.error,
+        error_type=answer.error_type,
+        output_missing=OutputMissing.EXPIRED.value,
+    )
+
+
+def _is_not_found(item: Asked) -> bool:
+    return item.answer is not None and item.answer.status is QueueStatus.NOT_FOUND

@@ -1,0 +1,179 @@
+"""
+What the service says about itself: log events by name, and metrics.
+
+The lists here are closed: a test holds that every name used in the code is in them.
+Logs go to standard error, always. No body, key, signature, token or callback URL is ever
+a value; foreign text is escaped before it is one.
+"""
+
+import json
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Protocol, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consumer.core.text import printable
+
+LOG_EVENTS = frozenset(
+    {
+        "account.refused",
+        "account.unproven",
+        "claim.published",
+        "clock.wrong",
+        "console.started",
+        "delivery.accepted",
+        "delivery.dead_lettered",
+        "delivery.rejected",
+        "fal.call_retried",
+        "http.malformed",
+        "invariant.broken",
+        "keys.refresh_failed",
+        "keys.refreshed",
+        "keys.unofficial",
+        "ledger.migrated",
+        "ledger.recounted",
+        "log.file_closed",
+        "log.gap",
+        "log.trimmed",
+        "log.unavailable",
+        "receiver.started",
+        "receiver.stopped",
+        "record.dead_lettered",
+        "record.handled",
+        "record.parked",
+        "record.retried",
+        "request.cancelled",
+        "request.conflicted",
+        "request.lost",
+        "request.reconciled",
+        "result.published",
+        "service.started",
+        "service.stopped",
+        "simulator.started",
+        "simulator.stopped",
+        "submission.refused",
+        "submission.sent",
+        "submission.unknown",
+        "sweep.alarmed",
+        "sweep.failed",
+        "token.mismatched",
+        "worker.started",
+        "worker.stopped",
+    }
+)
+"""Every name that a log line may have: `noun.past_participle`."""
+
+
+class Logger(Protocol):
+    """The part of structlog that the code uses."""
+
+    def debug(self, event: str, **values: Any) -> Any: ...
+    def info(self, event: str, **values: Any) -> Any: ...
+    def warning(self, event: str, **values: Any) -> Any: ...
+    def error(self, event: str, **values: Any) -> Any: ...
+
+
+def get_logger() -> Logger:
+    """Return the logger; it takes the configuration in force at its first use."""
+    logger: Logger = structlog.get_logger()
+    return logger
+
+
+def configure_logs(*, level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002
+    """
+    Let log lines of at least `level` go to `stream` (standard error) as `json` or `console`.
+
+    JSON lines are one write each, keys `event`, `level`, `timestamp`, then the line's own.
+    """
+    out = stream or sys.stderr
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        _escape_text,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: Any = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=26)
+    if format == "json":
+        shared.append(structlog.processors.format_exc_info)
+        last = structlog.processors.JSONRenderer(serializer=_compact_json)
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _compact_json(values: Any, **_: Any) -> str:
+    return json.dumps(values, separators=(",", ":"), default=str)
+
+
+def _escape_text(
+    _logger: Any, _method: str, values: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape control characters in texts: some of them a stranger wrote."""
+    for key, value in values.items():
+        if isinstance(value, str) and not value.isprintable():
+            values[key] = printable(value)
+    return values
+
+
+class Metrics:
+    """Every metric of the service, in a registry of its own. Units are suffixes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.deliveries = Counter(
+            "fal_consumer_deliveries",
+            "Deliveries answered, by verdict",
+            ["verdict"],
+            registry=registry,
+        )
+        self.delivery_seconds = Histogram(
+            "fal_consumer_delivery_seconds",
+            "From the first header to the answer",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+            registry=registry,
+        )
+        self.malformed_http = Counter(
+            "fal_consumer_malformed_http", "Requests that were no readable HTTP", registry=registry
+        )
+        self.key_fetches = Counter(
+            "fal_consumer_key_fetches", "JWKS fetches, by outcome", ["outcome"], registry=registry
+        )
+        self.key_age_seconds = Gauge(
+            "fal_consumer_key_age_seconds", "Age of the key set in force", registry=registry
+        )
+        self.records = Counter(
+            "fal_consumer_records",
+            "Records handled, by handler and outcome",
+            ["handler", "outcome"],
+            registry=registry,
+        )
+        self.lag_records = Gauge(
+            "fal_consumer_lag_records",
+            "Records not yet committed, by handler",
+            ["handler"],
+            registry=registry,
+        )
+        self.requests_lost = Counter(
+            "fal_consumer_requests_lost",
+            "Requests that ended lost, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.sweep_alarms = Counter(
+            "fal_consumer_sweep_alarms",
+            "Sweeps that stopped themselves",
+            ["sweep"],
+            registry=registry,
+        )
+        self.fal_calls = Counter(
+            "fal_consumer_fal_calls",
+            "Calls to fal, by operation and HTTP status",
+            ["operation", "http_status"],
+            registry=registry,
+        )
