@@ -147,6 +147,7 @@ async def test_delivery_by_hand_over_http(fal, inbox):
         ("deliver", {"url": "http://example.com/"}),
         ("deliver", {"url": "http://127.0.0.1:1/", "signature": "odd"}),
         ("deliver", []),
+        ("deliver", {"url": "http://127.0.0.1:1/", "body_base64": "!"}),
     ],
 )
 async def test_unusable_controls_are_refused(fal, control, body):
@@ -155,3 +156,14 @@ async def test_unusable_controls_are_refused(fal, control, body):
     async with fal.http.post(url, data=json.dumps(body)) as answer:
         assert 400 == answer.status
         assert await answer.text()
+
+
+async def test_controls_that_do_not_exist_are_not_submits(fal):
+    """A mistyped control answers 404, a body that is no JSON 400, and no job comes of either."""
+    async with fal.http.post(f"{fal.simulator.url}/_simulator/nonsense", json={}) as answer:
+        assert 404 == answer.status
+    async with fal.http.post(f"{fal.simulator.url}/_simulator/jwks", data=b"{") as answer:
+        assert 400 == answer.status
+    async with fal.http.get(f"{fal.simulator.url}/_simulator/idle?timeout_s=soon") as answer:
+        assert 400 == answer.status
+    assert {} == fal.simulator.books().requests

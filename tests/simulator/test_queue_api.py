@@ -86,6 +86,13 @@ async def test_unknown_requests_are_not_found(fal, tail):
     assert (404, {"status": "NOT_FOUND"}) == await fal.get(url)
 
 
+@pytest.mark.parametrize("path", ["", "alone", "workflows/me", "a//b"])
+async def test_paths_that_name_no_app_are_not_found(fal, path):
+    """An endpoint needs an owner and an app, behind a namespace too."""
+    async with fal.http.post(f"{fal.simulator.url}/{path}", json={}) as answer:
+        assert 404 == answer.status
+
+
 async def test_request_is_found_under_its_own_app_only(fal):
     """Another app's URL does not find the request; namespaces belong to the app."""
     submitted = await fal.submit("stuck", endpoint="workflows/me/chain/part")
@@ -208,7 +215,7 @@ async def test_cancel_of_a_running_request_stops_it(start, inbox, sends):
 
 async def test_ignored_cancel_completes_anyway(start, inbox):
     """With `cancel_ignored` the run goes on after the 202 and succeeds."""
-    fal = await start(queue_s=(0, 0), run_s=(20.0, 20.0))
+    fal = await start(queue_s=(0, 0), run_s=(100.0, 100.0))
     submitted = await fal.submit("cancel_ignored", inbox.url)
     await fal.reach(submitted, "IN_PROGRESS")
 

@@ -91,7 +91,7 @@ async def test_late_arrives_long_after_the_end(start, inbox):
 async def test_reordered_is_overtaken_and_brings_the_older_signature_last(start, inbox):
     """A reordered delivery waits for a later request's; its older signature arrives last."""
     clock = iter(range(1_800_000_000, 1_900_000_000))
-    fal = await start(now=lambda: float(next(clock)), queue_s=(0, 0), run_s=(0, 0))
+    fal = await start(now=lambda: float(next(clock)), queue_s=(0, 0), run_s=(0, 0), time_scale=0.5)
     reordered = await fal.submit("reordered", inbox.url)
     await fal.reach(reordered, "COMPLETED")
     later = await fal.submit("early", inbox.url)

@@ -79,19 +79,26 @@ async def test_which_answers_are_retried(start, inbox, status, attempts):
     assert attempts == len(inbox.received)
 
 
-async def test_timeouts_and_dead_receivers_are_retried(start, inbox):
-    """An attempt that is not answered in time, or not at all, is noted and tried again."""
+async def test_unanswered_attempts_are_retried(start, inbox):
+    """An attempt that is not answered in time is noted as such and tried again."""
     fal = await start(max_webhook_attempts=2, webhook_timeout_s=0.05, webhook_retry_timeout_s=0.05)
     inbox.hold = asyncio.Event()
-    slow = await fal.submit("plain", inbox.url)
-    with socket.socket() as unheard:  # bound and not listening: connections are refused
-        unheard.bind(("127.0.0.1", 0))
-        dead = await fal.submit("plain", f"http://127.0.0.1:{unheard.getsockname()[1]}/")
-        assert await fal.simulator.wait_idle(20.0)
+    submitted = await fal.submit("plain", inbox.url)
+    assert await fal.simulator.wait_idle(20.0)
     inbox.hold.set()
 
-    assert ["timeout"] * 2 == [attempt.error for attempt in fal.entry(slow).attempts]
-    assert ["network"] * 2 == [attempt.error for attempt in fal.entry(dead).attempts]
+    assert ["timeout"] * 2 == [attempt.error for attempt in fal.entry(submitted).attempts]
+
+
+async def test_dead_receivers_are_tried_again(start):
+    """A refused connection is noted as such and tried again."""
+    fal = await start(max_webhook_attempts=2)
+    with socket.socket() as unheard:  # bound and not listening: connections are refused
+        unheard.bind(("127.0.0.1", 0))
+        submitted = await fal.submit("plain", f"http://127.0.0.1:{unheard.getsockname()[1]}/")
+        assert await fal.simulator.wait_idle(20.0)
+
+    assert ["network"] * 2 == [attempt.error for attempt in fal.entry(submitted).attempts]
 
 
 async def test_retries_stop_when_the_result_expires(start, inbox):
@@ -147,6 +154,28 @@ async def test_paused_webhooks_wait_until_resumed(fal, inbox):
     )
     fal.simulator.resume_webhooks()
     await inbox.wait_for(1)
+
+
+async def test_sends_at_once_are_bounded(start, inbox):
+    """No more attempts are under way at once than configured; the others wait their turn."""
+    fal = await start(max_concurrent_webhooks=2)
+    inbox.hold = asyncio.Event()
+    submitted = [await fal.submit("plain", inbox.url) for _request in range(5)]
+    for each in submitted:
+        await fal.reach(each, "COMPLETED")
+    await inbox.wait_for(2)
+
+    assert 2 == len(inbox.received)
+    inbox.hold.set()
+    await inbox.wait_for(5)
+
+
+async def test_unreadable_loose_body_gets_an_id_of_its_own(fal, inbox):
+    """A body that names no request is delivered under a new request id."""
+    await fal.simulator.deliver(LooseDelivery(url=inbox.url, body=b"\xff"))
+
+    [got] = inbox.received
+    assert 36 == len(got.headers["X-Fal-Webhook-Request-Id"])
 
 
 async def test_rotation_signs_with_a_key_of_the_new_set(fal, inbox):

@@ -1,0 +1,40 @@
+"""
+A stand-in for fal.ai: queue, results, key set, platform API and signed webhooks, on loopback.
+
+Serves tests, demos and benchmarks. Imports nothing of the rest of the package, so that
+what it signs and what we verify stay two independent readings of the same pages.
+"""
+
+from consumer.simulator.books import Attempt, Books, CancelCall, Change, RequestEntry
+from consumer.simulator.config import SimulatorConfig, SimulatorConfigError
+from consumer.simulator.deliveries import completion_body
+from consumer.simulator.faults import Fault, Operation
+from consumer.simulator.jwks_api import JwksMode
+from consumer.simulator.keys import KeyRing, SigningKey, jwks_document
+from consumer.simulator.loose import LooseDelivery, Signature
+from consumer.simulator.scenarios import MIXED_WEIGHTS, SCENARIOS
+from consumer.simulator.server import Simulator
+from consumer.simulator.webhooks import NotLoopbackError
+
+__all__ = [
+    "MIXED_WEIGHTS",
+    "SCENARIOS",
+    "Attempt",
+    "Books",
+    "CancelCall",
+    "Change",
+    "Fault",
+    "JwksMode",
+    "KeyRing",
+    "LooseDelivery",
+    "NotLoopbackError",
+    "Operation",
+    "RequestEntry",
+    "Signature",
+    "SigningKey",
+    "Simulator",
+    "SimulatorConfig",
+    "SimulatorConfigError",
+    "completion_body",
+    "jwks_document",
+]

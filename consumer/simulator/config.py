@@ -1,0 +1,82 @@
+"""
+How one simulator is set up. Plain values only; everything else in the package reads these.
+
+Durations of fal's are in fal's seconds and are multiplied by `time_scale` when they pass.
+Durations that a caller or receiver lives through are in real seconds, and say so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from consumer.simulator.scenarios import PLAIN_WEIGHTS, SCENARIOS
+
+
+class SimulatorConfigError(ValueError):
+    """A setting of the simulator that cannot work; carries its name and what was expected."""
+
+    def __init__(self, setting: str, expected: str) -> None:
+        super().__init__(setting, expected)
+        self.setting = setting
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"simulator setting {self.setting}: expected {self.expected}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorConfig:
+    """
+    Everything that shapes a simulator.
+
+    Choices (scenario, waits, outputs) follow `seed`; ids and keys never do.
+    `api_key` None accepts any `Authorization: Key …`, otherwise only this key.
+    `queue_s`, `run_s`, `late_s`, `result_ttl_s` are scaled by `time_scale`;
+    `webhook_timeout_s` (first attempt), `webhook_retry_timeout_s` and every
+    `X-Fal-Request-Start-Timeout` are real seconds, for the other side is real.
+    With `result_ttl_s` set, results answer 404 that long after the end, and webhook
+    retries stop; None keeps them for ever, as fal's payload storage does for 30 days.
+    `forget_removed`: a request cancelled in the queue is unknown afterwards.
+    `webhook_on_cancel`: a request stopped while running sends an ERROR delivery (499).
+    `is_admin`: keys may read billing events, which appear `billing_lag_s` (scaled) late.
+
+    Source of the time-outs and the number of attempts: fal docs, Webhooks (read 2026-09-27).
+
+    Raises SimulatorConfigError for a value that cannot work.
+    """
+
+    seed: int
+    host: str = "127.0.0.1"
+    port: int = 0
+    api_key: str | None = field(default=None, repr=False)
+    account: str = "github|1000001"
+    time_scale: float = 1.0
+    queue_s: tuple[float, float] = (0.5, 3.0)
+    run_s: tuple[float, float] = (1.0, 6.0)
+    late_s: float = 300.0
+    weights: Mapping[str, float] = field(default_factory=lambda: PLAIN_WEIGHTS)
+    webhook_timeout_s: float = 15.0
+    webhook_retry_timeout_s: float = 120.0
+    max_webhook_attempts: int = 32
+    max_concurrent_webhooks: int = 64
+    result_ttl_s: float | None = None
+    forget_removed: bool = False
+    webhook_on_cancel: bool = False
+    is_admin: bool = True
+    billing_lag_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("queue_s", "run_s"):
+            low, high = getattr(self, name)
+            _expect(0 <= low <= high, name, "two numbers of seconds, the smaller first")
+        _expect(self.time_scale > 0, "time_scale", "a number above 0")
+        _expect(self.max_webhook_attempts >= 1, "max_webhook_attempts", "at least 1")
+        _expect(self.max_concurrent_webhooks >= 1, "max_concurrent_webhooks", "at least 1")
+        known = self.weights.keys() <= SCENARIOS.keys()
+        _expect(known, "weights", f"scenario names among {', '.join(SCENARIOS)}")
+        usable = all(weight >= 0 for weight in self.weights.values()) and any(self.weights.values())
+        _expect(usable, "weights", "weights of 0 or more, at least one of them above 0")
+
+
+def _expect(holds: bool, setting: str, expected: str) -> None:
+    if not holds:
+        raise SimulatorConfigError(setting, expected)

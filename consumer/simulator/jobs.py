@@ -1,0 +1,113 @@
+"""
+One job in the simulated queue: its state and the moves it can make.
+
+No waiting and no network here; `jobqueue` decides when a job moves. The events only
+announce moves to whoever watches.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from consumer.simulator.books import Books, Change, RequestEntry
+from consumer.simulator.outcomes import Ending, Output, delivery_body, output_of
+from consumer.simulator.scenarios import Answer, Scenario
+
+IN_QUEUE = "IN_QUEUE"
+IN_PROGRESS = "IN_PROGRESS"
+COMPLETED = "COMPLETED"
+
+
+def new_request_id(now: float) -> str:
+    """Return a UUIDv7 for this instant (unix seconds); fal's ids have this form since 2026."""
+    value = int(now * 1000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(UUID(int=value))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the caller of submit asked for."""
+
+    endpoint: str
+    app: str
+    content: bytes
+    input: dict[str, Any]
+    webhook_url: str | None = None
+    tags: str | None = None
+    start_timeout_s: float | None = None  # real seconds
+    stores_io: bool = True
+
+
+@dataclass(slots=True)
+class Job:
+    """An order that got a request id. `queue_s` and `run_s` are in fal's seconds, unscaled."""
+
+    order: Order
+    scenario: Scenario
+    entry: RequestEntry
+    books: Books
+    seed: int
+    queue_s: float
+    run_s: float
+    place: int = 0
+    status: str = ""
+    sent_at: float | None = None
+    ended_at: float | None = None
+    ending: Ending | None = None
+    cancel_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    first_attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def request_id(self) -> str:
+        """The stable id fal gave the request."""
+        return self.entry.request_id
+
+    def enter(self, status: str, now: float) -> None:
+        """Take this status and tell everybody who watches."""
+        self.status = status
+        if status == IN_PROGRESS and self.sent_at is None:
+            self.sent_at = now
+        self.entry.changes.append(Change(now, status))
+        watched, self.changed = self.changed, asyncio.Event()
+        watched.set()
+
+    def finish(self, ending: Ending, now: float) -> None:
+        """Complete with this ending; final."""
+        self.ending = ending
+        self.ended_at = now
+        self.books.ends[self.entry.end] -= 1
+        self.books.ends[ending.end] += 1
+        self.entry.end = ending.end
+        self.entry.http_status = ending.http_status
+        self.entry.billable_units = ending.billable_units
+        self.enter(COMPLETED, now)
+
+    def output(self, ending: Ending) -> Output:
+        """Return what the result replays, made anew."""
+        prompt = self.order.input.get("prompt")
+        text = prompt if isinstance(prompt, str) else "a red apple on a white table"
+        return output_of(self.scenario.answer, ending, text, self.seed)
+
+    def webhook_body(self, ending: Ending) -> bytes:
+        """Return the completion's webhook body."""
+        output = self.output(ending)
+        return delivery_body(self.request_id, ending, output, self.scenario.wording)
+
+    def json_output(self, ending: Ending) -> Any:
+        """Return the output as the request listing shows it; None where it shows none."""
+        # Deep output is beyond json.loads, and fal keeps no output above 1 MB.
+        if self.scenario.answer in {Answer.DEEP, Answer.BIG}:
+            return None
+        payload = self.output(ending).payload
+        return None if payload is None else json.loads(payload)
+
+    def rng(self, purpose: str) -> Random:
+        """Return this job's own choices for one purpose, whatever other jobs do meanwhile."""
+        return Random(f"{self.seed}:{purpose}")
