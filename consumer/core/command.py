@@ -9,7 +9,15 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from consumer.core.endpoint import is_endpoint_id, is_request_id
 from consumer.core.event import Event, EventType, event_id, parse_time
@@ -19,6 +27,24 @@ from consumer.errors import UndecodableEvent
 CommandId = Annotated[
     str, Field(pattern=r"^[\x21-\x7e]{1,200}$", description="the sender's own id")
 ]
+
+
+def _request_id(value: str) -> str:
+    if not is_request_id(value):
+        raise ValueError("expected a UUID, as fal's request ids are")
+    return value.lower()
+
+
+def _writable(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        dump_json(value)
+    except (ValueError, TypeError) as exc:
+        raise ValueError("expected JSON without numbers beyond a float, not nested deeply") from exc
+    return value
+
+
+_MAX_WHERE = 200  # part of it may be a sender's field name
+RequestId = Annotated[str, AfterValidator(_request_id)]
 
 
 class _Command(BaseModel):
@@ -52,7 +78,9 @@ class Submit(_Wanted):
     """Submit a job to fal, once."""
 
     command: Literal["submit"] = "submit"
-    input: dict[str, Any] = Field(description="the model's input")
+    input: Annotated[dict[str, Any], AfterValidator(_writable)] = Field(
+        description="the model's input"
+    )
 
     @property
     def submission_id(self) -> str:
@@ -71,14 +99,7 @@ class Track(_Wanted):
     """Follow a request that somebody else submitted."""
 
     command: Literal["track"] = "track"
-    request_id: str
-
-    @field_validator("request_id")
-    @classmethod
-    def _request_id(cls, value: str) -> str:
-        if not is_request_id(value):
-            raise ValueError("expected a UUID, as fal's request ids are")
-        return value.lower()
+    request_id: RequestId
 
 
 class Cancel(_Command):
@@ -92,7 +113,7 @@ class Refetch(_Command):
     """Ask fal for the result of a request again."""
 
     command: Literal["refetch"] = "refetch"
-    request_id: str
+    request_id: RequestId
 
 
 Command = Annotated[Submit | Track | Cancel | Refetch, Field(discriminator="command")]
@@ -115,7 +136,9 @@ def parse_command(data: bytes) -> Submit | Track | Cancel | Refetch:
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "data"
-        raise UndecodableEvent(where, first["msg"]) from exc
+        is_tag = first["type"].startswith("union_tag")  # pydantic's sentence repeats the input
+        problem = "expected submit, track, cancel or refetch" if is_tag else first["msg"]
+        raise UndecodableEvent(where[:_MAX_WHERE], problem) from exc
     except ValueError as exc:
         raise UndecodableEvent("data", "not JSON") from exc
 
@@ -126,7 +149,10 @@ def command_event(fields: Mapping[str, Any], *, source: str, at: datetime) -> Ev
 
     Raises UndecodableEvent that names the field and what was expected.
     """
-    command = parse_command(dump_json(dict(fields)))
+    try:
+        command = parse_command(dump_json(dict(fields)))
+    except (ValueError, TypeError) as exc:
+        raise UndecodableEvent("data", "not JSON") from exc
     subject = _subject_of(command)
     data = dump_json(command.model_dump())
     return Event(EventType.COMMAND, command.command_id, source, subject, at, data)

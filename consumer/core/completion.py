@@ -20,7 +20,7 @@ from consumer.core.text import dump_json, parse_json
 from consumer.core.token import Token
 from consumer.errors import MalformedDelivery, UndecodableEvent
 
-_STATUS_CODE = re.compile(r"status code:? (\d{3})")
+_STATUS_CODE = re.compile(r"status code:? ([0-9]{3})(?![0-9])")
 # "Invalid status code: 422" (fal docs, 2025) and "Unexpected status code: 422" (seen in
 # production code of 2026).
 _CANCELLED_TYPE = "client_cancelled"

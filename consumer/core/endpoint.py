@@ -10,6 +10,7 @@ from uuid import UUID
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]+")
 _LEGACY = re.compile(r"([0-9]+)-([A-Za-z0-9_.-]+)")
 _NAMESPACES = ("workflows", "comfy")
+_DOTS = (".", "..")
 _MAX_CHARS = 256
 
 
@@ -24,10 +25,11 @@ def is_endpoint_id(text: str) -> bool:
     if len(text) > _MAX_CHARS:
         return False
     segments = text.split("/")
-    if not all(_SEGMENT.fullmatch(part) and part not in (".", "..") for part in segments):
+    if not all(_SEGMENT.fullmatch(part) and part not in _DOTS for part in segments):
         return False
     if len(segments) == 1:
-        return _LEGACY.fullmatch(text) is not None
+        legacy = _LEGACY.fullmatch(text)
+        return legacy is not None and legacy[2] not in _DOTS  # its name becomes a segment
     return len(segments) >= (3 if segments[0] in _NAMESPACES else 2)
 
 

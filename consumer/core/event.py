@@ -103,7 +103,8 @@ def event_id(*parts: str | bytes) -> str:
 
 def format_time(instant: datetime) -> str:
     """Return an aware instant as RFC 3339 in UTC, with microseconds and `Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not `strftime`: on Linux its years before 1000 have too few digits to be read again.
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.core.event import Event, EventType, event_id, format_time, parse_time
-from consumer.core.text import dump_json, parse_json
+from consumer.core.text import dump_json, parse_json, storable
 from consumer.errors import UndecodableEvent
 
 
@@ -153,7 +153,7 @@ def fact_from(event: Event) -> Fact:
         body.witness,
         at,
         event.id,
-        body.request_id or "",
-        body.submission_id or "",
+        storable(body.request_id or ""),
+        storable(body.submission_id or ""),
         body.detail,
     )

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from consumer.core.event import parse_time
 from consumer.core.fact import Fact, FactName, Witness
+from consumer.core.text import storable
 
 
 class State(StrEnum):
@@ -246,9 +247,9 @@ def join_submission(held: Submission | None, fact: Fact) -> Submission:
     if state is not None and SUBMISSION_RANK[state] > SUBMISSION_RANK[held.state]:
         change["state"] = state
     for name in ("endpoint", "command_id", "input_sha256"):
-        change[name] = max(getattr(held, name), str(fact.detail.get(name) or ""))
+        change[name] = max(getattr(held, name), _text_of(fact, name))
     if state in SUBMISSION_ENDS or state is SubmissionState.UNKNOWN:
-        change["reason"] = max(held.reason, str(fact.detail.get("reason") or ""))
+        change["reason"] = max(held.reason, _text_of(fact, "reason"))
     change["tags"] = _tags(held.tags, fact)
     return held.model_copy(update=change)
 
@@ -352,12 +353,12 @@ def _tracking(held: Request, fact: Fact) -> dict[str, Any]:
         "start_by": _earliest(held.start_by, _maybe_time(detail.get("start_by"))),
         "finish_by": _earliest(held.finish_by, _maybe_time(detail.get("finish_by"))),
         "tags": _tags(held.tags, fact),
-        "command_id": max(held.command_id, str(detail.get("command_id") or "")),
+        "command_id": max(held.command_id, _text_of(fact, "command_id")),
     }
 
 
 def _named(value: str, fact: Fact) -> Named:
-    return Named(value=value, authority=AUTHORITY[fact.witness], at=fact.at)
+    return Named(value=storable(value), authority=AUTHORITY[fact.witness], at=fact.at)
 
 
 def _better(held: Named | None, new: Named) -> Named:
@@ -375,8 +376,12 @@ def _tags(held: dict[str, str], fact: Fact) -> dict[str, str]:
     found = fact.detail.get("tags")
     if not isinstance(found, dict):
         return held
-    new = {str(key): str(value) for key, value in found.items()}
+    new = {storable(str(key)): storable(str(value)) for key, value in found.items()}
     return {key: max(held.get(key, ""), new.get(key, "")) for key in sorted({*held, *new})}
+
+
+def _text_of(fact: Fact, name: str) -> str:
+    return storable(str(fact.detail.get(name) or ""))
 
 
 def _earliest(held: datetime | None, new: datetime | None) -> datetime | None:

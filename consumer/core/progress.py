@@ -23,6 +23,8 @@ class Progress:
 
     def finish(self, offset: int) -> None:
         """Mark a record as done: its effect, its parking or its dead letter is durable."""
+        if self._low_water is None or offset < self._low_water:
+            return  # finished before, or never begun
         self._done.add(offset)
         while self._begun and self._begun[0] in self._done:
             first = self._begun.popleft()

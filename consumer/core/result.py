@@ -58,7 +58,10 @@ class Result(BaseModel):
     endpoint: str | None = Field(None, description="fal's endpoint id, where it is known")
     tags: dict[str, str] = Field(default_factory=dict, description="the submitter's tags")
     revision: int = Field(1, ge=1, description="1, and higher only for a later, better truth")
-    outcome: str = Field(description="succeeded, failed, cancelled or lost")
+    outcome: str = Field(
+        pattern="^(succeeded|failed|cancelled|lost)$",
+        description="succeeded, failed, cancelled or lost",
+    )
     reason: str | None = Field(None, description="why, for an end that fal did not explain")
     witness: str = Field(description="who told the end: webhook, result, status, listing, cancel …")
     http_status: int | None = Field(None, description="the model's HTTP status, where known")

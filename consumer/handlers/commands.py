@@ -5,6 +5,7 @@ A command that cannot be carried out is a dead letter with its reason, or, for a
 a refusal with a result event that its sender can correlate.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from consumer.core.command import Cancel, Refetch, Submit, Track, parse_command
@@ -47,7 +48,7 @@ class Commands:
         results: Results,
         ledger: Ledger,
         *,
-        endpoints: frozenset[str],
+        may_submit: Callable[[str], bool],
         policies: Policies,
         clock: Clock,
     ) -> None:
@@ -55,7 +56,7 @@ class Commands:
         self._facts = facts
         self._results = results
         self._ledger = ledger
-        self._endpoints = endpoints
+        self._may_submit = may_submit
         self._policies = policies
         self._clock = clock
 
@@ -80,7 +81,7 @@ class Commands:
     async def _submit(self, command: Submit) -> Outcome:
         if self._paid is None:
             return await self._refuse(command, "no_fal_key")
-        if self._endpoints and command.endpoint not in self._endpoints:
+        if not self._may_submit(command.endpoint):
             return await self._refuse(command, "endpoint_not_allowed")
         return await self._paid.submitter.submit(command)
 

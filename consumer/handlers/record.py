@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from consumer.core.event import Event, EventType, Topic, decode
 from consumer.core.fact import Fact, FactName, Witness, new_fact
+from consumer.core.key_proof import PROOF_ATTRIBUTE
 from consumer.core.lifecycle import ENDS, REQUEST_TABLE, Request, is_bound
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies
 from consumer.core.projection import (
@@ -106,7 +107,7 @@ class RecordEvents:
     def _is_trusted(self, event: Event, entry: Entry) -> bool:
         if entry.key_set is None or entry.key_set.url != self._key_set_url:
             return False
-        proof = event.extensions.get("falproof", "")
+        proof = event.extensions.get(PROOF_ATTRIBUTE, "")
         return is_key_set_proof(proof, entry.key_set.sha256, self._secrets)
 
     async def _follow_up(self, entry: Entry, recorded: Recorded) -> None:

@@ -16,7 +16,7 @@ from consumer.telemetry import get_logger
 _log = get_logger()
 
 BATCH = 16
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=180)
 _PENDING = frozenset({QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS})
 
 

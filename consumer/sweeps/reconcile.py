@@ -34,7 +34,7 @@ from consumer.telemetry import Metrics, get_logger
 _log = get_logger()
 
 BATCH = 64
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=180)
 _CONCURRENCY = 16
 
 

@@ -19,7 +19,7 @@ from consumer.handlers.results import Results, correlation_of
 from consumer.ports import FalQueue, Ledger, ResultKind
 
 BATCH = 64
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=180)
 _ASKABLE = frozenset({State.SUCCEEDED, State.FAILED})
 
 

@@ -1,0 +1,58 @@
+# Every target installs first where the environment is missing or out of date.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= python3
+WORKERS ?= 2
+
+.PHONY: help install demo test test-quick lint format bench drill generate clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## the environment in .venv, the command in .venv/bin/fal-consumer
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "fal-consumer needs Python 3.11 or newer as $(PYTHON); install python3 (Debian, Ubuntu: apt-get install python3), or say make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "fal-consumer needs the venv module; install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@echo "installing into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## simulator and service on free ports, a few hundred requests with faults; KEEP=1 stays up
+	@$(BIN)/fal-consumer demo $(if $(KEEP),--keep)
+
+lint: $(STAMP) ## ruff, mypy, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff write
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint ## lint and the whole suite
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+test-quick: $(STAMP) ## what needs no server, no network and less than a minute
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow'
+
+bench: $(STAMP) ## the receiver beside a bare handler, in one run
+	$(BIN)/python benchmarks/receiver.py
+
+drill: $(STAMP) ## the long runs: hostile traffic and kills
+	$(BIN)/python drills/hostile.py
+	$(BIN)/python drills/crash.py
+
+generate: $(STAMP) ## docs and schemas that are made from the types
+	$(BIN)/python docs/generate.py
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

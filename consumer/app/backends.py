@@ -1,0 +1,157 @@
+"""What stores and what calls: the log, the ledger, the keys, fal. Opened in this order."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from yarl import URL
+
+from consumer.core.event import encode
+from consumer.core.key_proof import key_set_event
+from consumer.core.keys import KeySet
+from consumer.core.lifecycle import Request
+from consumer.core.policy import Policies, cancel_at, check_at
+from consumer.fal.credentials import Credential, file_credential, fixed_credential
+from consumer.fal.queue import FalQueueClient, open_fal
+from consumer.fal.transport import FalLimits
+from consumer.folder import DataFolder
+from consumer.jwks import JwksKeys, KeyParts, KeySource
+from consumer.ledger import Ledger, migrate
+from consumer.log.embedded import EmbeddedLog
+from consumer.log.room import LogLimits
+from consumer.ports import Clock, Plan
+from consumer.settings import Settings, read_token_secrets
+from consumer.telemetry import Metrics, get_logger
+
+OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
+_OLD_JWKS = "https://rest.alpha.fal.ai/.well-known/jwks.json"
+# Source: fal docs, "Webhooks" (2026-09), and the address in the docs before that.
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """The backends, open, and the values that all the rest shares."""
+
+    clock: Clock
+    policies: Policies
+    metrics: Metrics
+    accounts: frozenset[str]
+    secrets: tuple[bytes, ...]
+    source: str
+    log: EmbeddedLog
+    ledger: Ledger
+    keys: JwksKeys
+    fal: FalQueueClient | None
+    has_official_keys: bool
+
+
+async def open_backends(
+    settings: Settings, folder: DataFolder, clock: Clock, stack: AsyncExitStack
+) -> Backends:
+    """Open everything on the folder, which the caller holds. Raises ConfigError and Unavailable."""
+    metrics = Metrics()
+    secrets = token_secrets(settings, folder)
+    source = str(URL(settings.jwks_url).origin())
+    log = await stack.enter_async_context(
+        EmbeddedLog.open(folder.log, clock=clock, limits=log_limits(settings))
+    )
+    await migrate(folder.ledger)
+    policies = policies_of(settings)
+    ledger = await stack.enter_async_context(
+        Ledger.open(folder.ledger, plan=partial(plan_of, policies), clock=clock)
+    )
+    # The folder's lock is ours: whoever held a lease is dead.
+    await ledger.release_leases()
+
+    async def announce(key_set: KeySet) -> None:
+        await log.append(encode(key_set_event(key_set, source=source, secrets=secrets)))
+
+    parts = KeyParts(clock, metrics, get_logger(), on_new_set=announce)
+    keys = await stack.enter_async_context(JwksKeys(_key_source(settings, folder), parts))
+    return Backends(
+        clock,
+        policies,
+        metrics,
+        frozenset(settings.accounts),
+        secrets,
+        source,
+        log,
+        ledger,
+        keys,
+        await _maybe_fal(settings, metrics, stack),
+        settings.jwks_url == OFFICIAL_JWKS,
+    )
+
+
+def policies_of(settings: Settings) -> Policies:
+    """Return the spans that decisions rest on, as configured."""
+    first = timedelta(seconds=settings.first_check_s)
+    return Policies(
+        first_check=first,
+        first_check_without_callback=min(timedelta(seconds=1), first),
+        settle_after=first,
+        not_found_gap=timedelta(seconds=settings.not_found_gap_s),
+        unconfirmed_horizon=timedelta(seconds=settings.unconfirmed_after_s),
+        submit_deadline=timedelta(seconds=settings.submit_timeout_s + 5),
+        fetch_patience=timedelta(seconds=settings.fetch_patience_s),
+        cancel_queued_after=settings.cancel_queued_after,
+    )
+
+
+def plan_of(policies: Policies, request: Request, now: datetime) -> Plan:
+    """Return when a request is next due under these policies."""
+    return Plan(check_at(request, now, policies), cancel_at(request, policies))
+
+
+def token_secrets(settings: Settings, folder: DataFolder) -> tuple[bytes, ...]:
+    """Return the secrets of callback tokens, made at first start where none are configured."""
+    path = settings.token_secrets_file or folder.made_secret(folder.token_secrets)
+    return read_token_secrets(path)
+
+
+def log_limits(settings: Settings) -> LogLimits:
+    """Return the bounds of the embedded log: any verified body fits, with its headers."""
+    return LogLimits(
+        max_bytes=settings.log_max_bytes,
+        reserve_bytes=settings.log_reserve_bytes,
+        max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
+        max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),
+    )
+
+
+def fal_credential(settings: Settings) -> Credential | None:
+    """Return the configured fal credential, or None."""
+    if settings.fal_key_file is not None:
+        return file_credential(settings.fal_key_file)
+    if settings.fal_key is not None:
+        return fixed_credential(settings.fal_key.get_secret_value())
+    return None
+
+
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
+
+
+async def _maybe_fal(
+    settings: Settings, metrics: Metrics, stack: AsyncExitStack
+) -> FalQueueClient | None:
+    credential = fal_credential(settings)
+    if credential is None:
+        return None
+    limits = FalLimits(submit_s=settings.submit_timeout_s)
+    return await stack.enter_async_context(
+        open_fal(settings.queue_url, credential, metrics=metrics, limits=limits)
+    )
+
+
+def _key_source(settings: Settings, folder: DataFolder) -> KeySource:
+    is_official = settings.jwks_url == OFFICIAL_JWKS
+    return KeySource(
+        settings.jwks_url,
+        is_official=is_official,
+        fallback_url=_OLD_JWKS if is_official else None,
+        cache_path=folder.keys,
+    )

@@ -1,0 +1,121 @@
+"""What `check` looks at: files, addresses and keys, each with a verdict and what to do."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import uuid4
+
+from consumer.app.backends import OFFICIAL_JWKS, fal_credential, token_secrets, utc_now
+from consumer.clock_check import MAX_CLOCK_ERROR
+from consumer.core.keys import parse_keys
+from consumer.errors import ConfigError, ConsumerError, FalRefused
+from consumer.fal.queue import open_fal
+from consumer.folder import DataFolder
+from consumer.key_fetch import fetch_document
+from consumer.ledger import needs_migration
+from consumer.settings import Settings
+from consumer.telemetry import Metrics
+
+Verdict = Literal["ok", "warning", "failed"]
+_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    text: str
+
+
+async def check(settings: Settings, *, offline: bool) -> Sequence[CheckRow]:
+    """Return what was found; without `offline`, fal is asked for its keys and about our key."""
+    rows = [*_local(settings), await _ledger(settings)]
+    if not offline:
+        rows.append(await _bounded("keys", lambda: _keys(settings)))
+        rows.append(await _bounded("fal key", lambda: _fal(settings)))
+    return rows
+
+
+def _local(settings: Settings) -> list[CheckRow]:
+    folder = DataFolder(settings.data_dir)
+    rows = []
+    try:
+        folder.make()
+        token_secrets(settings, folder)
+    except ConfigError as exc:
+        return [CheckRow("data folder", "failed", str(exc))]
+    free = shutil.disk_usage(folder.path).free
+    has_room = free > settings.log_reserve_bytes
+    holder = folder.holder()
+    rows.append(
+        CheckRow(
+            "data folder",
+            "ok" if has_room else "failed",
+            f"{folder.path}, {free >> 20} MiB free"
+            + (f", in use by {holder}" if holder else "")
+            + ("" if has_room else ": below FAL_CONSUMER_LOG_RESERVE_BYTES, answers would be 503"),
+        )
+    )
+    if settings.accounts:
+        rows.append(CheckRow("accounts", "ok", ", ".join(settings.accounts)))
+    else:
+        text = "none: deliveries are kept, nothing follows; set FAL_CONSUMER_ACCOUNTS"
+        rows.append(CheckRow("accounts", "warning", text))
+    if settings.public_url is None:
+        text = "none: jobs are followed by asking fal; set FAL_CONSUMER_PUBLIC_URL"
+        rows.append(CheckRow("public address", "warning", text))
+    else:
+        rows.append(CheckRow("public address", "ok", settings.public_url))
+    return rows
+
+
+async def _ledger(settings: Settings) -> CheckRow:
+    path = DataFolder(settings.data_dir).ledger
+    if not path.exists():
+        return CheckRow("ledger", "ok", "none yet: `serve` makes it")
+    try:
+        is_old = await needs_migration(path)
+    except ConsumerError as exc:
+        return CheckRow("ledger", "failed", str(exc))
+    if is_old:
+        return CheckRow("ledger", "warning", "older schema: `serve` copies and migrates it")
+    return CheckRow("ledger", "ok", str(path))
+
+
+async def _keys(settings: Settings) -> CheckRow:
+    fetched = await fetch_document(settings.jwks_url)
+    keys = parse_keys(fetched.document)
+    if fetched.server_time is not None and abs(utc_now() - fetched.server_time) > MAX_CLOCK_ERROR:
+        off_s = round((utc_now() - fetched.server_time).total_seconds())
+        return CheckRow("keys", "failed", f"this machine's clock is {off_s} s off: set it")
+    if settings.jwks_url != OFFICIAL_JWKS:
+        return CheckRow("keys", "warning", f"{len(keys)}, from {settings.jwks_url}: not fal's")
+    return CheckRow("keys", "ok", f"{len(keys)} from {settings.jwks_url}")
+
+
+async def _fal(settings: Settings) -> CheckRow:
+    """Ask for the status of a request that nobody has: 404 means that the key works."""
+    credential = fal_credential(settings)
+    if credential is None:
+        text = "none: submit, track and cancel are refused; set FAL_KEY"
+        return CheckRow("fal key", "warning", text)
+    async with open_fal(settings.queue_url, credential, metrics=Metrics()) as fal:
+        try:
+            await fal.status("fal-ai/flux", str(uuid4()))
+        except FalRefused as exc:
+            return CheckRow("fal key", "failed", f"{exc}: check FAL_KEY")
+    return CheckRow("fal key", "ok", f"taken by {settings.queue_url}")
+
+
+async def _bounded(name: str, look: Callable[[], Awaitable[CheckRow]]) -> CheckRow:
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await look()
+    except TimeoutError:
+        return CheckRow(name, "failed", f"no answer within {_TIMEOUT_S:g} s")
+    except ConsumerError as exc:
+        return CheckRow(name, "failed", str(exc))

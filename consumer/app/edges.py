@@ -1,0 +1,72 @@
+"""The sockets: the receiver in public, the console on loopback."""
+
+import secrets
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from consumer.app.backends import Backends
+from consumer.console.api import parse_tokens, serve_console
+from consumer.errors import ConfigError
+from consumer.folder import DataFolder
+from consumer.readiness import Readiness
+from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
+from consumer.receiving.limits import ReceiverLimits
+from consumer.settings import Role, Settings
+from consumer.telemetry import get_logger
+
+
+async def open_receiver(
+    settings: Settings, backends: Backends, readiness: Readiness, stack: AsyncExitStack
+) -> str:
+    """Open the receiver and return its URL. Raises ConfigError when its address cannot be had."""
+    limits = ReceiverLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_reading_bytes=settings.max_reading_bytes,
+        drain_deadline=timedelta(seconds=settings.stop_timeout_s * 0.3),
+    )
+    receiver = Receiver(
+        ReceiverParts(
+            backends.keys,
+            backends.log,
+            backends.clock,
+            backends.metrics,
+            get_logger(),
+            readiness.is_ready,
+        ),
+        ReceiverRules(backends.accounts, backends.source, backends.secrets, limits),
+    )
+    host, port = settings.listen
+    try:
+        listener = await stack.enter_async_context(serve_receiver(receiver, host, port))
+    except OSError as exc:
+        problem = f"{host}:{port} cannot be had ({exc.strerror or exc})"
+        raise ConfigError([f"FAL_CONSUMER_LISTEN: {problem}"]) from exc
+    return f"http://{_in_url(listener.host)}:{listener.port}"
+
+
+async def open_console(
+    settings: Settings,
+    folder: DataFolder,
+    backends: Backends,
+    readiness: Readiness,
+    stack: AsyncExitStack,
+) -> str | None:
+    """Open the console and return its URL, None where it is switched off. Raises ConfigError."""
+    address = settings.console_for(Role.SERVE)
+    if address is None:
+        return None
+    path = settings.console_tokens_file or folder.made_secret(
+        folder.console_tokens, line=f"admin:operate:{secrets.token_urlsafe(32)}"
+    )
+    tokens = parse_tokens(path.read_text(encoding="utf-8"))
+    try:
+        return await stack.enter_async_context(
+            serve_console(address, tokens, readiness.describe, backends.metrics)
+        )
+    except OSError as exc:
+        problem = f"{address.host}:{address.port} cannot be had ({exc.strerror or exc})"
+        raise ConfigError([f"FAL_CONSUMER_CONSOLE_LISTEN: {problem}"]) from exc
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,42 @@
+"""For commands that look at a data folder, beside a running service or without one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from consumer.app.backends import log_limits, plan_of, policies_of, token_secrets, utc_now
+from consumer.errors import ConfigError
+from consumer.folder import DataFolder
+from consumer.ledger import Ledger
+from consumer.log.embedded import EmbeddedLog
+from consumer.settings import Settings
+
+
+@asynccontextmanager
+async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator[EmbeddedLog]:
+    """
+    Open the folder's log, for reading and for commands. Raises LogUnavailable and ConfigError.
+    """
+    folder = DataFolder(settings.data_dir)
+    async with EmbeddedLog.open(
+        folder.log, clock=utc_now, limits=log_limits(settings), create=create
+    ) as log:
+        yield log
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """Open the folder's ledger. Raises LedgerUnavailable, and ConfigError where there is none."""
+    folder = DataFolder(settings.data_dir)
+    if not folder.ledger.exists():
+        raise ConfigError([f"{settings.data_dir} holds no ledger: has `serve` run there?"])
+    plan = partial(plan_of, policies_of(settings))
+    async with Ledger.open(folder.ledger, plan=plan, clock=utc_now) as ledger:
+        yield ledger
+
+
+def token_secrets_of(settings: Settings) -> tuple[bytes, ...]:
+    """Return the secrets of callback tokens, made where none are. Raises ConfigError."""
+    folder = DataFolder(settings.data_dir)
+    folder.make()
+    return token_secrets(settings, folder)

@@ -1,0 +1,171 @@
+"""Handlers and sweeps, joined to the backends: what a `serve` does with its records and rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from yarl import URL
+
+from consumer.app.backends import Backends
+from consumer.fal.queue import FalQueueClient
+from consumer.handlers.cancelling import Canceller
+from consumer.handlers.commands import Commands, Paid
+from consumer.handlers.fetch import Fetch
+from consumer.handlers.judging import Judge
+from consumer.handlers.record import RecordEvents
+from consumer.handlers.results import Facts, Results
+from consumer.handlers.submitting import Callbacks, Submitter
+from consumer.readiness import Report
+from consumer.settings import Settings
+from consumer.sweeps import Round, cancel, claims, parked, reconcile, settle
+from consumer.trust import TrustedKeySets
+from consumer.worker import Handler, Worker, WorkerLimits
+
+_SWEEP_EVERY = timedelta(seconds=1)
+_CONCURRENCY = 64
+_RECORD_CONCURRENCY = 256
+# `record` waits for shared transactions: more at once means more in each.
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One sweep: its round, how many rows make a full one, and the pause after any other."""
+
+    name: str
+    round: Round
+    batch: int
+    every: timedelta = _SWEEP_EVERY
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything that runs, and what it would tell an operator."""
+
+    workers: Sequence[Worker]
+    sweeps: Sequence[Sweep]
+    notes: Sequence[Report]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What handlers and sweeps share."""
+
+    facts: Facts
+    results: Results
+    judge: Judge
+    submitter: Submitter | None
+    paid: Paid | None
+
+
+def join(settings: Settings, backends: Backends) -> Work:
+    """Return the workers and sweeps over these backends."""
+    shared = _share(settings, backends)
+    workers = [
+        _worker(handler, settings, backends) for handler in _handlers(settings, backends, shared)
+    ]
+    sweeps, notes = _sweeps(backends, shared)
+    for worker in workers:
+        waiting = parked.HandleParked(worker, backends.ledger)
+        sweeps.append(Sweep(f"parked/{worker.handler.name}", waiting.round, parked.BATCH))
+    return Work(workers, sweeps, notes)
+
+
+def _share(settings: Settings, backends: Backends) -> _Shared:
+    fal, ledger, clock = backends.fal, backends.ledger, backends.clock
+    source = fal.origin if fal else str(URL(settings.queue_url).origin())
+    facts = Facts(backends.log, source=source)
+    results = Results(backends.log, ledger, source=source, clock=clock)
+    trusted = TrustedKeySets(backends.keys, ledger, url=settings.jwks_url)
+    judge = Judge(trusted, accounts=backends.accounts, secrets=backends.secrets)
+    if fal is None:
+        return _Shared(facts, results, judge, None, None)
+    submitter = Submitter(
+        fal,
+        facts,
+        results,
+        ledger,
+        Callbacks(settings.public_url or "", backends.secrets),
+        policies=backends.policies,
+        clock=clock,
+    )
+    canceller = Canceller(fal, facts, results, ledger, clock=clock)
+    return _Shared(facts, results, judge, submitter, Paid(fal, submitter, canceller))
+
+
+def _handlers(settings: Settings, backends: Backends, shared: _Shared) -> list[Handler]:
+    ledger, clock, policies = backends.ledger, backends.clock, backends.policies
+    return [
+        Fetch(shared.judge, backends.fal, shared.results, ledger, policies=policies, clock=clock),
+        RecordEvents(
+            shared.judge,
+            ledger,
+            shared.facts,
+            key_set_url=settings.jwks_url,
+            secrets=backends.secrets,
+            policies=policies,
+            clock=clock,
+        ),
+        Commands(
+            shared.paid,
+            shared.facts,
+            shared.results,
+            ledger,
+            may_submit=settings.may_submit,
+            policies=policies,
+            clock=clock,
+        ),
+    ]
+
+
+def _sweeps(backends: Backends, shared: _Shared) -> tuple[list[Sweep], list[Report]]:
+    ledger, clock, policies = backends.ledger, backends.clock, backends.policies
+    settler = settle.Settler(backends.fal, shared.results, ledger)
+    unpublished = claims.PublishClaims(
+        shared.results, shared.submitter, ledger, policies=policies, clock=clock
+    )
+    sweeps = [Sweep("claims", unpublished.round, claims.BATCH)]
+    if backends.fal is None or shared.paid is None:
+        ends = settle.SettleEnds(settler, ledger, policies=policies)
+        return [*sweeps, Sweep("settle", ends.round, settle.BATCH)], []
+    canceller = shared.paid.canceller
+    overdue = reconcile.Reconcile(
+        backends.fal,
+        shared.facts,
+        shared.results,
+        ledger,
+        canceller,
+        settler,
+        policies=policies,
+        clock=clock,
+        metrics=backends.metrics,
+    )
+    stale = cancel.CancelStale(backends.fal, canceller, ledger, policies=policies, clock=clock)
+    sweeps.append(Sweep("reconcile", overdue.round, reconcile.BATCH))
+    sweeps.append(Sweep("cancel", stale.round, cancel.BATCH))
+    return sweeps, [lambda: [overdue.alarm] if overdue.alarm else [], _notes_of(backends.fal)]
+
+
+def _notes_of(fal: FalQueueClient) -> Report:
+    sentences = {
+        "locked": "fal says that the account is locked; nothing is submitted until it is not",
+        "unauthorized": "fal does not take the configured FAL_KEY",
+        "no_key": "the key file holds no usable FAL_KEY",
+    }
+    return lambda: [sentences[word] for word in fal.problems()]
+
+
+def _worker(handler: Handler, settings: Settings, backends: Backends) -> Worker:
+    # The rest of the stop budget is for the receiver, which stops first, and for closing.
+    budget = timedelta(seconds=settings.stop_timeout_s * 0.6)
+    is_record = handler.name == RecordEvents.name
+    return Worker(
+        handler,
+        backends.log,
+        backends.ledger,
+        clock=backends.clock,
+        policies=backends.policies,
+        metrics=backends.metrics,
+        limits=WorkerLimits(
+            concurrency=_RECORD_CONCURRENCY if is_record else _CONCURRENCY, stop_budget=budget
+        ),
+    )

@@ -1,0 +1,121 @@
+"""
+The command line: `main`, and the list of verbs.
+
+A verb's module is imported when the verb is used: `--help` must answer at once. Standard
+output carries only what was asked for; everything else goes to standard error.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+import click
+
+from consumer.errors import ConfigError, ConsumerError
+
+PROGRAM = "fal-consumer"
+
+
+class Verb(NamedTuple):
+    """One verb as the group's help lists it; `module.attribute` is the command itself."""
+
+    name: str
+    home: str
+    help: str
+
+
+SECTIONS: dict[str, tuple[Verb, ...]] = {
+    "Run": (
+        Verb("serve", "serve.serve", "Receive, follow up, record: the whole service."),
+        Verb("check", "check.check", "Look for what is wrong before it matters."),
+        Verb("demo", "demo.demo", "See it work: no key, no network, two minutes."),
+        Verb("simulate", "simulate.simulate", "Run a stand-in for fal on this machine."),
+    ),
+    "Ask for work": (
+        Verb("submit", "submit.submit", "Submit a job, once, and follow it."),
+        Verb("track", "asking.track", "Follow a request that somebody else submitted."),
+        Verb("cancel", "asking.cancel", "Ask fal to stop a request."),
+        Verb("callback-url", "callback.callback_url", "Print a webhook address for your own jobs."),
+    ),
+    "Find out": (
+        Verb("requests", "requests.requests", "List requests and where they stand."),
+        Verb("timeline", "timeline.timeline", "Tell the whole life of one request."),
+        Verb("events", "events.events", "Read the event log, a line per record."),
+        Verb("verify", "verify.verify", "Check fal's signature on a delivery again."),
+        Verb("version", "version.version", "Print the version."),
+    ),
+}
+"""Every verb, under the heading that the help shows it."""
+
+_VERBS = {verb.name: verb for section in SECTIONS.values() for verb in section}
+
+
+class Verbs(click.Group):
+    """The verbs, loaded on use; turns errors of ours into sentences and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all verbs."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a verb, importing its module, or None for an unknown one."""
+        verb = _VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module, _, attribute = verb.home.partition(".")
+        command: click.Command = getattr(import_module(f"consumer.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the verbs by section, without loading them."""
+        width = max(map(len, _VERBS))
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.name.ljust(width), verb.help) for verb in verbs])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb. Exit codes: 2 configuration, 1 everything else of ours, 130 Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as exc:
+            for mistake in exc.mistakes:
+                tell(mistake)
+            ctx.exit(2)
+        except ConsumerError as exc:
+            tell(str(exc))
+            ctx.exit(1)
+        except BrokenPipeError:
+            _leave_pipe()
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+def tell(sentence: str) -> None:
+    """Say something on standard error, whatever the terminal."""
+    # `printable` pulls no weight here, but its folder does: it is imported where it is used.
+    from consumer.core.text import printable  # noqa: PLC0415
+
+    click.echo(f"{PROGRAM}: {printable(sentence)}", err=True)
+
+
+def _leave_pipe() -> NoReturn:
+    """End quietly: whoever read our output has seen enough."""
+    # What is still buffered would fail again when the interpreter closes the stream.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each verb explains itself: fal-consumer submit --help",
+)
+def main() -> None:
+    """
+    The service between fal.ai and your own systems: verified webhooks in, durable results out,
+    every request accounted for.
+
+    Settings come from the environment (FAL_KEY, FAL_CONSUMER_…) or from a TOML file; `check`
+    shows them all.
+    """

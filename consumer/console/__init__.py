@@ -1,0 +1,1 @@
+"""The operators' listener: health, readiness and metrics. Never the receiver's socket."""

@@ -1,0 +1,226 @@
+"""
+One HTTP call to a configured origin, bounded in time, bytes and number, and its errors as ours.
+
+Knows no endpoint, no request and no meaning of an answer. The key is added here, per call,
+after the origin check, and nowhere else; redirects are not followed; cookies are not kept.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from consumer.errors import FalRefused, FalUnavailable, InvariantBroken
+from consumer.fal.credentials import Credential
+from consumer.telemetry import Metrics
+
+BACKUP_ORIGINS: Mapping[str, str] = {"https://queue.fal.run": "https://queue.falrun.com"}
+# The same service under a second name, for when the first cannot be reached.
+# Source: fal's official clients (fal-client 1.0.3), which ask it once.
+
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FalLimits:
+    """
+    How long, how large, how many. Seconds and bytes.
+
+    Connecting: 5 s as fal's own clients (fal-client 1.0.3). Results: fal names no limit;
+    the cap keeps 32 of them at once within the memory of a small machine, mostly.
+    """
+
+    connect_s: float = 5.0
+    submit_s: float = 60.0
+    status_s: float = 30.0
+    result_s: float = 60.0
+    cancel_s: float = 30.0
+    max_answer_bytes: int = 1024 * 1024
+    max_result_bytes: int = 64 * 1024 * 1024
+    max_calls: int = 32
+    tries: int = 3
+    retry_wait_s: float = 0.25
+    max_retry_wait_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    One call: `path` and `query` are percent-encoded already.
+
+    An unrepeatable one gets a connection of its own: on a kept one that the other side just
+    closed, nobody can tell whether it was read.
+    """
+
+    operation: str
+    method: str
+    path: str
+    max_bytes: int
+    query: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_unrepeatable: bool = False
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole. Header names are case-insensitive."""
+
+    http_status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def is_page(self) -> bool:
+        """Tell whether this is an HTML page, as proxies send them and fal's API does not."""
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        start = self.body[:64].lstrip().lower()
+        return kind == "text/html" or start.startswith((b"<html", b"<!doctype html"))
+
+
+class NotConnected(FalUnavailable):
+    """No connection was made, so nothing was sent: the one failure that proves no job exists."""
+
+
+class Sessions(NamedTuple):
+    """One that keeps connections, and one that makes a connection for each call."""
+
+    kept: aiohttp.ClientSession
+    fresh: aiohttp.ClientSession
+
+
+class Transport:
+    """Sends calls to one origin, and to its backup when the first cannot be reached."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        origins: Sequence[str],
+        credential: Credential,
+        limits: FalLimits,
+        metrics: Metrics,
+    ) -> None:
+        self._sessions = sessions
+        self._bases = [URL(origin.rstrip("/"), encoded=True) for origin in origins]
+        self._proxies = {base: _proxy_of(base) for base in self._bases}
+        self._credential = credential
+        self._slots = asyncio.Semaphore(limits.max_calls)
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the bounded places for a call, its retries and the waits between them."""
+        async with self._slots:
+            yield
+
+    async def send(self, call: Call) -> Answer:
+        """
+        Send the call once, and once more to the backup when no connection was made.
+
+        Raises NotConnected, FalUnavailable for an answer that was cut, and FalRefused for one
+        of more than `max_bytes`. The deadline is the caller's.
+        """
+        *firsts, last = self._bases
+        for base in firsts:
+            try:
+                return await self._send_to(base, call)
+            except NotConnected:
+                continue
+        return await self._send_to(last, call)
+
+    async def _send_to(self, base: URL, call: Call) -> Answer:
+        url = URL(f"{base}{call.path}{'?' if call.query else ''}{call.query}", encoded=True)
+        if url.origin() != base.origin() or not is_safe_origin(url):
+            raise InvariantBroken("a call to fal stays on its configured origin")
+        session = self._sessions.fresh if call.is_unrepeatable else self._sessions.kept
+        http_status = "none"
+        try:
+            async with session.request(
+                call.method,
+                url,
+                headers={**call.headers, "Authorization": f"Key {self._credential.key}"},
+                data=call.body,
+                allow_redirects=False,
+                proxy=self._proxies[base],
+            ) as response:
+                http_status = str(response.status)
+                body = await _read_bounded(response, call.max_bytes)
+                return Answer(response.status, response.headers.copy(), body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise NotConnected("not_connected") from exc
+        except aiohttp.ClientHttpProxyError as exc:
+            raise NotConnected("proxy_refused") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            # ValueError: answers whose headers or encoding the HTTP library cannot read.
+            raise FalUnavailable("cut") from exc
+        finally:
+            self._metrics.fal_calls.labels(call.operation, http_status).inc()
+
+
+@asynccontextmanager
+async def open_transport(
+    origins: Sequence[str], credential: Credential, limits: FalLimits, metrics: Metrics
+) -> AsyncIterator[Transport]:
+    """Open a transport to these origins, preferred first; each https, or http on loopback."""
+    for origin in origins:
+        if not is_safe_origin(URL(origin)):
+            raise InvariantBroken("fal's origin is https, or http on loopback")
+    async with (
+        _open_session(limits, is_kept=True) as kept,
+        _open_session(limits, is_kept=False) as fresh,
+    ):
+        yield Transport(Sessions(kept, fresh), origins, credential, limits, metrics)
+
+
+def _open_session(limits: FalLimits, *, is_kept: bool) -> aiohttp.ClientSession:
+    # Not `trust_env`: with it a .netrc entry for the host, or its default entry, collides
+    # with our own header and every call raises (aiohttp 3.14). `_proxy_of` does its part.
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s),
+        connector=aiohttp.TCPConnector(limit=0, force_close=not is_kept),  # `max_calls` bounds
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "fal-consumer", "Accept": "application/json"},
+        max_line_size=32 * 1024,  # fal allows 16 KB of headers (fal docs, 2026-10)
+        max_field_size=32 * 1024,
+    )
+
+
+def is_safe_origin(url: URL) -> bool:
+    """Tell whether the key may travel there: https, or http that never leaves this machine."""
+    return url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host or ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _proxy_of(base: URL) -> URL | None:
+    """Return the proxy that HTTPS_PROXY and NO_PROXY name for this origin; loopback has none."""
+    host = base.host or ""
+    if _is_loopback(host) or proxy_bypass(host):
+        return None
+    proxy = getproxies().get(base.scheme)
+    return URL(proxy) if proxy else None
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > max_bytes:
+            response.close()
+            if response.status >= 500:
+                raise FalUnavailable("too_large")
+            raise FalRefused(response.status, "too_large")
+        chunks.append(chunk)
+    return b"".join(chunks)

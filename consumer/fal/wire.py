@@ -1,0 +1,304 @@
+"""
+fal's answers, judged: bodies and headers into values of `ports`, or into one error of ours.
+
+Pure. Decides on bodies first, on status codes second, because fal's documentation and its
+recorded answers disagree about the codes. No text of an answer enters an error: some of
+fal's refusals quote the key.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from consumer.core.endpoint import is_request_id
+from consumer.core.text import parse_json
+from consumer.errors import FalRefused, FalUnavailable, SchemaDrift
+from consumer.fal.transport import Answer
+from consumer.ports import (
+    CancelAnswer,
+    QueueStatus,
+    ResultAnswer,
+    ResultKind,
+    StatusAnswer,
+    SubmitAnswer,
+    SubmitRefused,
+    Submitted,
+    SubmitUnknown,
+)
+
+# The text of a result that is read too early, under 400 and other codes.
+# Source: clients of fal that recorded it (2026); fal's own pages do not describe this case.
+NOT_READY_DETAIL = "Request is still in progress"
+_NOT_FOUND = {"status": "NOT_FOUND"}  # Source: recorded answers to unknown ids, 2026
+_WORDS = frozenset(QueueStatus) - {QueueStatus.NOT_FOUND}
+_PENDING = {QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS}
+_MAX_MARKER_BYTES = 64 * 1024  # a marker body is a few hundred bytes; outputs are not parsed here
+_REASON = re.compile(r"[a-z][a-z_]{0,63}")
+_DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
+_UNKNOWN_APP = re.compile(r'Application\s+["\'].*["\']?\s+not found', re.DOTALL)
+
+
+class _Body(BaseModel):
+    """Fields that this version reads; all others pass."""
+
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
+
+
+class StatusBody(_Body):
+    """
+    fal's status object.
+
+    Source: fal docs, "Queue status", 2026-10, and a recorded status of a 422.
+    """
+
+    status: str
+    request_id: str | None = None
+    queue_position: Annotated[int, Field(ge=0)] | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+
+class SubmitBody(_Body):
+    """fal's answer to a submit; nothing but `request_id` is sure (fal docs, "Queue", 2026-10)."""
+
+    request_id: str
+
+
+# ---------------------------------------------------------------- the three reads
+
+
+def parse_status(answer: Answer, request_id: str) -> StatusAnswer:
+    """
+    Return what fal's status says, whether it came under 200 or 202.
+
+    Raises FalUnavailable, FalRefused, SchemaDrift, and nothing else.
+    """
+    body = _json_object(answer)
+    if body == _NOT_FOUND and answer.http_status < 500:
+        return StatusAnswer(QueueStatus.NOT_FOUND)
+    if body is None or not _has_status_word(answer, body):
+        raise_unless_ok(answer)
+    if body is None:
+        _refuse_unreadable(answer, "status")
+    try:
+        read = StatusBody.model_validate(body)
+    except ValidationError as exc:
+        raise SchemaDrift("status", _problem(exc), answer.body) from exc
+    if read.status not in _WORDS:
+        raise SchemaDrift("status", "status: an unknown word", answer.body)
+    if read.request_id is not None and read.request_id.lower() != request_id.lower():
+        raise SchemaDrift("status", "request_id: not the one asked for", answer.body)
+    is_completed = read.status == QueueStatus.COMPLETED
+    return StatusAnswer(
+        QueueStatus(read.status),
+        queue_position=read.queue_position if read.status == QueueStatus.IN_QUEUE else None,
+        error=read.error if is_completed else None,
+        error_type=read.error_type if is_completed else None,
+    )
+
+
+def parse_result(answer: Answer) -> ResultAnswer:
+    """
+    Return the model's own answer that fal replays, or that there is none yet, or none any more.
+
+    What the model answered is READY under any code, also 401, 404 and 5xx: it is told from
+    fal's and a proxy's own answers by the headers that only a run leaves.
+    Raises FalUnavailable and FalRefused, and nothing else.
+    """
+    is_small = len(answer.body) <= _MAX_MARKER_BYTES
+    body = _json_object(answer) if is_small or answer.http_status >= 400 else None
+    if body is not None and body.get("detail") == NOT_READY_DETAIL:
+        return ResultAnswer(ResultKind.NOT_READY)
+    if _has_run(answer):
+        return _ready(answer)
+    if body == _NOT_FOUND and 400 <= answer.http_status < 500:
+        return ResultAnswer(ResultKind.NOT_FOUND)
+    if body is not None and _is_pending_object(answer, body):
+        return ResultAnswer(ResultKind.NOT_READY)
+    if not _is_replay(answer, body):
+        raise_unless_ok(answer)
+        if not answer.body:
+            raise FalUnavailable("empty_answer")
+        if answer.is_page and "x-fal-request-id" not in answer.headers:
+            raise FalUnavailable("unreadable_answer")
+    return _ready(answer)
+
+
+def parse_cancel(answer: Answer) -> CancelAnswer:
+    """
+    Return what fal says about a cancel. Any 2xx it does not explain is REQUESTED.
+
+    Raises FalUnavailable and FalRefused, and nothing else.
+    """
+    body = _json_object(answer) or {}
+    if body == _NOT_FOUND and answer.http_status < 500:
+        return CancelAnswer.NOT_FOUND
+    word = body.get("status")
+    if word == CancelAnswer.ALREADY_COMPLETED and answer.http_status < 500:
+        return CancelAnswer.ALREADY_COMPLETED
+    raise_unless_ok(answer)
+    # Before 2026 models documented 200 {"success": bool}. False too is no more than "look
+    # again": the request's end is learned from its status, not from here.
+    return CancelAnswer.REMOVED if word == CancelAnswer.REMOVED else CancelAnswer.REQUESTED
+
+
+def parse_submit(answer: Answer) -> SubmitAnswer:
+    """
+    Return whether a job exists, for certain or not. Raises nothing.
+
+    408 and 499 are no refusals: they say that somebody stopped waiting.
+    """
+    status = answer.http_status
+    if 400 <= status < 500 and status not in (408, 499):
+        return SubmitRefused(status, reason_of(answer))
+    if not 200 <= status < 300:
+        return SubmitUnknown(f"http_{status}")
+    try:
+        read = SubmitBody.model_validate(_json_object(answer))
+    except ValidationError:
+        return SubmitUnknown("unreadable_id")
+    if not is_request_id(read.request_id):
+        return SubmitUnknown("unreadable_id")
+    return Submitted(read.request_id.lower())
+
+
+# ---------------------------------------------------------------- what is not an answer
+
+
+def raise_unless_ok(answer: Answer) -> None:
+    """
+    Return for 2xx; otherwise raise the error that says who must act.
+
+    Raises FalUnavailable (5xx, 429, pages and waits of a proxy) and FalRefused (the rest).
+    """
+    status = answer.http_status
+    if 200 <= status < 300:
+        return
+    if status >= 500 or status in (408, 425, 429):
+        reason = "rate_limited" if status == 429 else f"http_{status}"
+        raise FalUnavailable(reason, retry_after_s=retry_after_s(answer.headers))
+    if status == 407 or (status == 403 and answer.is_page):
+        raise FalUnavailable("proxy_refused" if status == 407 else "challenged")
+    raise FalRefused(status, reason_of(answer))
+
+
+def reason_of(answer: Answer) -> str:
+    """Return a word for a refusal: fal's own error type if it has one, else one by its status."""
+    if is_locked(answer):
+        return "locked"
+    body = _json_object(answer) or {}
+    for word in (answer.headers.get("X-Fal-Error-Type"), body.get("error_type")):
+        if isinstance(word, str) and _REASON.fullmatch(word):
+            return word
+    words = {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
+    return words.get(answer.http_status, f"http_{answer.http_status}")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """
+    Return the seconds that `Retry-After` or `x-ratelimit-reset` asks for, None without a number.
+
+    Source: fal docs, "Rate limits" of the platform, 2026; dates are not read, fal sends none.
+    """
+    for name in ("Retry-After", "x-ratelimit-reset"):
+        text = headers.get(name, "").strip()
+        if len(text) <= 12 and _DECIMAL.fullmatch(text):
+            return min(float(text), 3600.0)
+    return None
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _ready(answer: Answer) -> ResultAnswer:
+    units = answer.headers.get("X-Fal-Billable-Units", "").strip()
+    return ResultAnswer(
+        ResultKind.READY,
+        http_status=answer.http_status,
+        body=answer.body,
+        content_type=answer.headers.get("Content-Type", ""),
+        billable_units=units if _DECIMAL.fullmatch(units) else None,
+    )
+
+
+def is_unauthorized(answer: Answer) -> bool:
+    """Tell whether fal does not take our key; a model may answer 401 of its own."""
+    return answer.http_status == 401 and not _has_run(answer)
+
+
+def is_locked(answer: Answer) -> bool:
+    """
+    Tell whether fal says that the account is locked, which only a human can end.
+
+    Source: recorded answers, 2026: 403 with a detail like "User is locked. Reason: …".
+    """
+    if answer.http_status != 403 or _has_run(answer):
+        return False
+    detail = (_json_object(answer) or {}).get("detail")
+    return isinstance(detail, str) and "locked" in detail.lower()
+
+
+def _has_run(answer: Answer) -> bool:
+    """
+    Tell whether a runner gave this answer, by the headers that fal replays with it.
+
+    Source: fal docs, "Queue result", 2026-10: the model's headers are replayed.
+    """
+    return "X-Fal-Billable-Units" in answer.headers or "X-Fal-Served-From" in answer.headers
+
+
+def _is_replay(answer: Answer, body: dict[str, Any] | None) -> bool:
+    """
+    Tell whether an answer without a runner's headers is still the request's own.
+
+    fal's official clients take a 502, 503 or 504 without `x-fal-request-id` for a proxy's.
+    """
+    status = answer.http_status
+    if status < 400 or answer.is_page or status in (401, 403, 405, 408, 429):
+        return False
+    if status == 404 and body is not None and _names_no_application(body):
+        return False
+    marks = ("x-fal-request-id", "X-Fal-Error-Type", "X-Fal-Request-Timeout-Type")
+    is_marked = any(mark in answer.headers for mark in marks)
+    return is_marked if status >= 500 else is_marked or body is not None
+
+
+def _names_no_application(body: Mapping[str, Any]) -> bool:
+    detail = body.get("detail")
+    return isinstance(detail, str) and _UNKNOWN_APP.match(detail) is not None
+
+
+def _has_status_word(answer: Answer, body: Mapping[str, Any]) -> bool:
+    """Tell whether the body is a status after all, under a code that would refuse it."""
+    word = body.get("status")
+    return answer.http_status < 429 and isinstance(word, str) and word in _WORDS
+
+
+def _is_pending_object(answer: Answer, body: Mapping[str, Any]) -> bool:
+    """Tell whether this is a status object, as one gateway gave it under 400 for a result."""
+    status = body.get("status")
+    return answer.http_status in (202, 400) and isinstance(status, str) and status in _PENDING
+
+
+def _json_object(answer: Answer) -> dict[str, Any] | None:
+    try:
+        value = parse_json(answer.body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_unreadable(answer: Answer, operation: str) -> NoReturn:
+    """Tell a broken answer, which may be whole next time, from JSON that is no object."""
+    try:
+        parse_json(answer.body)
+    except ValueError as exc:
+        raise FalUnavailable("unreadable_answer" if answer.body else "empty_answer") from exc
+    raise SchemaDrift(operation, "not an object", answer.body)
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['type']}"

@@ -1,0 +1,1 @@
+"""One module for each revision; what they say is frozen and does not follow `tables`."""

@@ -1,0 +1,197 @@
+"""
+The ledger on SQLAlchemy: the port's names, each bound to its transaction.
+
+What happens inside a transaction is in the modules beside this one. Writes pass the one
+writer, reads have connections of their own and never wait for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumer.core.event import NewRecord
+from consumer.core.fact import Fact
+from consumer.core.lifecycle import Request, Submission, SubmissionState
+from consumer.core.projection import Entry, Evidence, KeySetEntry
+from consumer.ledger import claims, parking, reading, schedules
+from consumer.ledger.engine import instant_of, ledger_url, open_engine, translated
+from consumer.ledger.migration import check_schema
+from consumer.ledger.prepared import Prepared, prepare
+from consumer.ledger.recording import record_all
+from consumer.ledger.recounting import recount_some
+from consumer.ledger.rows import claim_row, parked_row
+from consumer.ledger.writer import Writer
+from consumer.ports import (
+    Claim,
+    ClaimKind,
+    Clock,
+    Due,
+    Parked,
+    Planner,
+    Recorded,
+    RequestFilter,
+)
+
+_READERS = 2
+_Answer = TypeVar("_Answer")
+
+
+class Ledger:
+    """`ports.Ledger` on SQLite or PostgreSQL. Every method raises LedgerUnavailable."""
+
+    def __init__(
+        self, engines: tuple[AsyncEngine, AsyncEngine], *, plan: Planner, clock: Clock
+    ) -> None:
+        writing, self._reading = engines
+        self._plan = plan
+        self._clock = clock
+        self._writer = Writer(writing, self._record_all)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str | Path, *, plan: Planner, clock: Clock) -> AsyncIterator[Self]:
+        """
+        Open the ledger at a database's URL, or in a SQLite file.
+
+        What is in hand at the end is finished. Raises ConfigError when the schema is not
+        the one this version knows, LedgerUnavailable when the database does not answer.
+        """
+        parsed = ledger_url(url)
+        writing = open_engine(parsed, connections=1)
+        reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
+        try:
+            await check_schema(writing)
+            ledger = cls((writing, reading_engine), plan=plan, clock=clock)
+            running = asyncio.create_task(ledger._writer.run(), name="ledger writer")
+            try:
+                yield ledger
+            finally:
+                ledger._writer.close()
+                await running
+        finally:
+            await reading_engine.dispose()
+            await writing.dispose()
+
+    async def record(self, entry: Entry) -> Recorded:
+        return await self._writer.record(prepare(entry))
+
+    async def recount(self, accounts: Sequence[str]) -> int:
+        changed = 0
+        while True:
+            found: int = await self._write(
+                lambda connection: recount_some(
+                    connection, accounts, plan=self._plan, now=instant_of(connection, self._clock)
+                )
+            )
+            if not found:
+                return changed
+            changed += found
+
+    async def request(self, request_id: str) -> Request | None:
+        return await self._read(reading.request, request_id)
+
+    async def submission(self, submission_id: str) -> Submission | None:
+        return await self._read(reading.submission, submission_id)
+
+    async def requests(self, wanted: RequestFilter) -> Sequence[Request]:
+        return await self._read(reading.listed_requests, wanted)
+
+    async def submissions(
+        self, *, states: Sequence[SubmissionState] = (), limit: int = 100
+    ) -> Sequence[Submission]:
+        return await self._read(reading.listed_submissions, states, limit)
+
+    async def timeline(self, subject: str) -> Sequence[Fact]:
+        return await self._read(reading.timeline, subject)
+
+    async def evidence(self, request_id: str) -> Sequence[Evidence]:
+        return await self._read(reading.evidence, request_id)
+
+    async def result(self, subject: str) -> bytes | None:
+        return await self._read(reading.result, subject)
+
+    async def key_sets(self, url: str) -> Sequence[KeySetEntry]:
+        return await self._read(reading.sets_of, url)
+
+    async def counts(self) -> Mapping[str, int]:
+        return await self._read(reading.counts)
+
+    async def claim(self, claim: Claim) -> Claim:
+        return await self._write(partial(claims.claim, wanted=claim_row(claim)))
+
+    async def latest_claim(self, kind: ClaimKind, key: str) -> Claim | None:
+        return await self._read(claims.latest_claim, kind, key)
+
+    async def settle_claim(self, claim: Claim, event: NewRecord, detail: Mapping[str, Any]) -> None:
+        await self._write(partial(claims.settle, row=claims.settled(claim, event, detail)))
+
+    async def mark_published(self, claim: Claim) -> None:
+        await self._write(partial(claims.mark_published, claim=claim))
+
+    async def open_claims(self, kind: ClaimKind, limit: int) -> Sequence[Claim]:
+        return await self._read(
+            lambda connection: claims.open_claims(
+                connection, kind, limit, instant_of(connection, self._clock)
+            )
+        )
+
+    async def take_due(self, schedule: str, *, limit: int, lease: timedelta) -> Sequence[Due]:
+        return await self._write(
+            lambda connection: schedules.take_due(
+                connection,
+                schedule,
+                limit=limit,
+                lease=lease,
+                now=instant_of(connection, self._clock),
+            )
+        )
+
+    async def put_off(self, due: Due, until: timedelta) -> bool:
+        return await self._write(
+            lambda connection: schedules.put_off(
+                connection, due, until, instant_of(connection, self._clock)
+            )
+        )
+
+    async def finish(self, due: Due) -> bool:
+        return await self._write(partial(schedules.finish, due=due))
+
+    async def release_leases(self) -> None:
+        """Give back every lease: for a process that knows that it is the only one."""
+        await self._write(schedules.release)
+
+    async def park(self, parked: Parked) -> None:
+        await self._write(partial(parking.park, row=parked_row(parked)))
+
+    async def take_parked(self, group: str, *, limit: int) -> Sequence[Parked]:
+        return await self._read(
+            lambda connection: parking.take_parked(
+                connection, group, limit=limit, now=instant_of(connection, self._clock)
+            )
+        )
+
+    async def unpark(self, parked: Parked) -> None:
+        await self._write(partial(parking.unpark, parked_id=parked.id))
+
+    async def ping(self) -> None:
+        await self._read(lambda connection: connection.execute(select(1)).scalar_one())
+
+    def _record_all(self, connection: Connection, entries: Sequence[Prepared]) -> list[Recorded]:
+        now = instant_of(connection, self._clock)
+        return record_all(connection, entries, plan=self._plan, now=now)
+
+    async def _write(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        answer: _Answer = await self._writer.write(work)
+        return answer
+
+    async def _read(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        with translated():
+            async with self._reading.begin() as connection:
+                return await connection.run_sync(work, *arguments)

@@ -1,0 +1,25 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _require(name: str, missing: str) -> None:
+    """Skip with what is missing, or fail where CONSUMER_TEST_REQUIRE names it."""
+    required = os.environ.get("CONSUMER_TEST_REQUIRE", "").split(",")
+    if name in required:
+        pytest.fail(f"CONSUMER_TEST_REQUIRE names {name}: {missing}")
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of recorded real deliveries, beside the repository."""
+    folder = ROOT.parent / "shared" / "samples"
+    if not folder.is_dir():
+        _require("samples", f"no recorded deliveries in {folder}")
+    return folder

@@ -1,0 +1,52 @@
+"""Where the fal key is read, and read again."""
+
+import pytest
+
+from consumer.fal import file_credential, fixed_credential
+
+
+def test_fixed_key_stays():
+    """A key given once is the same after reading again, and not shown."""
+    credential = fixed_credential("id:secret")
+    credential.reread()
+
+    assert credential.key == "id:secret"
+    assert "secret" not in repr(credential)
+
+
+def test_rotated_file_is_seen_after_rereading(tmp_path):
+    """A new text in the file counts once it is read again."""
+    path = tmp_path / "key"
+    path.write_text("id:old\n")
+    credential = file_credential(path)
+    path.write_text("id:new\n")
+    assert credential.key == "id:old"
+
+    credential.reread()
+
+    assert credential.key == "id:new"
+
+
+@pytest.mark.parametrize("content", [b"", b"two\nlines", b"a\x00b", b"\xff", b"a b", b"x" * 2000])
+def test_unusable_file_keeps_the_key_at_hand(tmp_path, content):
+    """A file caught in the middle of its rotation does not take the key away."""
+    path = tmp_path / "key"
+    path.write_text("id:old")
+    credential = file_credential(path)
+    path.write_bytes(content)
+
+    credential.reread()
+
+    assert credential.key == "id:old"
+
+
+def test_absent_file_is_no_key_until_it_appears(tmp_path):
+    """A missing file is no key and no error; it is found when it is there."""
+    path = tmp_path / "key"
+    credential = file_credential(path)
+    assert credential.key is None
+
+    path.write_text("id:secret")
+    credential.reread()
+
+    assert credential.key == "id:secret"

@@ -1,0 +1,403 @@
+"""What fal's recorded and documented answers mean."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.text import dump_json
+from consumer.errors import FalRefused, FalUnavailable, SchemaDrift
+from consumer.fal import wire
+from consumer.fal.transport import Answer
+from consumer.ports import (
+    CancelAnswer,
+    QueueStatus,
+    ResultAnswer,
+    ResultKind,
+    StatusAnswer,
+    SubmitRefused,
+    Submitted,
+    SubmitUnknown,
+)
+
+JOB = "019f7085-1439-7320-9a28-939d54dfcee5"
+BASE = f"https://queue.fal.run/fal-ai/kling-video/requests/{JOB}"
+
+# Recorded in 2026: the status of a request whose model answered 422.
+COMPLETED = (
+    b'{"status":"COMPLETED","request_id":"019f7085-1439-7320-9a28-939d54dfcee5",'
+    b'"response_url":"https://queue.fal.run/fal-ai/kling-video/requests/019f7085-1439-7320-9a28-939d54dfcee5",'
+    b'"status_url":"https://queue.fal.run/fal-ai/kling-video/requests/019f7085-1439-7320-9a28-939d54dfcee5/status",'
+    b'"cancel_url":"https://queue.fal.run/fal-ai/kling-video/requests/019f7085-1439-7320-9a28-939d54dfcee5/cancel",'
+    b'"logs":null,"metrics":{"inference_time":7.581265926361084}}'
+)
+# Recorded in 2026: a result of 422.
+INVALID = (
+    b'{"detail":[{"loc":["body","image_url"],"msg":"Failed to download the file. Please check if '
+    b'the URL is accessible and try again.","type":"file_download_error","url":"https://docs.fal.ai'
+    b'/errors#file_download_error","input":"https://v3b.fal.media/files/b/0aa43692/a.png"}]}'
+)
+LOCKED = (
+    b'{"detail":"User is locked. Reason: Exhausted balance. '
+    b'Top up your balance at fal.ai/dashboard/billing."}'
+)
+NGINX = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body></body></html>"
+NOT_FOUND = b'{"status":"NOT_FOUND"}'
+TOO_EARLY = dump_json(
+    {
+        "detail": "Request is still in progress",
+        "request_id": JOB,
+        "response_url": BASE,
+        "status_url": f"{BASE}/status",
+        "cancel_url": f"{BASE}/cancel",
+    }
+)
+RAN = {"X-Fal-Billable-Units": "0", "x-fal-request-id": JOB}
+JSON = {"Content-Type": "application/json"}
+
+
+def answer(http_status: int, body: bytes = b"", **headers: str) -> Answer:
+    """An answer with its headers in the case that the tests look them up in."""
+    return Answer(
+        http_status, {name.replace("_", "-"): text for name, text in headers.items()}, body
+    )
+
+
+def status_body(**fields: object) -> bytes:
+    return dump_json({"status": "IN_QUEUE", "request_id": JOB, "logs": None, **fields})
+
+
+# ---------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize("http_status", [200, 202])
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        (COMPLETED, StatusAnswer(QueueStatus.COMPLETED)),
+        (status_body(queue_position=0), StatusAnswer(QueueStatus.IN_QUEUE, 0)),
+        (status_body(), StatusAnswer(QueueStatus.IN_QUEUE)),
+        (status_body(status="IN_PROGRESS", logs=[]), StatusAnswer(QueueStatus.IN_PROGRESS)),
+        (status_body(status="IN_PROGRESS", later=[1]), StatusAnswer(QueueStatus.IN_PROGRESS)),
+        (
+            status_body(
+                status="COMPLETED", error="Request timed out", error_type="request_timeout"
+            ),
+            StatusAnswer(
+                QueueStatus.COMPLETED, error="Request timed out", error_type="request_timeout"
+            ),
+        ),
+        (NOT_FOUND, StatusAnswer(QueueStatus.NOT_FOUND)),
+    ],
+)
+def test_status_is_read_from_the_body(http_status, body, expected):
+    """A status means the same under 200 and under 202."""
+    assert expected == wire.parse_status(answer(http_status, body), JOB)
+
+
+@pytest.mark.parametrize("http_status", [400, 404])
+def test_status_words_count_under_a_refusing_code(http_status):
+    """A whole status object is believed, although its code says something else."""
+    expected = StatusAnswer(QueueStatus.COMPLETED)
+
+    assert expected == wire.parse_status(answer(http_status, COMPLETED), JOB)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        status_body(status="FAILED"),
+        status_body(status="NOT_FOUND"),
+        status_body(status=1),
+        status_body(status=None),
+        b'{"request_id":"019f7085-1439-7320-9a28-939d54dfcee5"}',
+        status_body(queue_position="3"),
+        status_body(queue_position=-1),
+        status_body(queue_position=True),
+        status_body(request_id=7),
+        status_body(request_id="019f7085-1439-7320-9a28-000000000000"),
+        status_body(error={"text": "x"}),
+        b"[]",
+        b'"IN_QUEUE"',
+    ],
+)
+def test_changed_status_is_drift_with_its_body(body):
+    """A missing, retyped or unknown field is SchemaDrift, which keeps the body and shows none."""
+    with pytest.raises(SchemaDrift) as drift:
+        wire.parse_status(answer(200, body), JOB)
+
+    assert ("status", body) == (drift.value.operation, drift.value.body)
+    assert "fal.run" not in str(drift.value)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"status":"COMPL', NGINX, b"\xff"])
+def test_broken_status_is_no_answer(body):
+    """Nothing, half of it, or a page under 200 is FalUnavailable: the next try may be whole."""
+    with pytest.raises(FalUnavailable):
+        wire.parse_status(answer(200, body), JOB)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(
+    field=st.sampled_from([*json.loads(COMPLETED), "error", "error_type", "queue_position"]),
+    value=_JSON,
+    is_missing=st.booleans(),
+    http_status=st.sampled_from([200, 202, 400, 404, 429, 500]),
+)
+def test_one_changed_field_parses_or_is_an_error_of_ours(field, value, is_missing, http_status):
+    """Whatever one field of a recorded status becomes, it is a status or an error of ours."""
+    body = json.loads(COMPLETED) | {field: value}
+    if is_missing:
+        del body[field]
+
+    try:
+        read = wire.parse_status(answer(http_status, dump_json(body)), JOB)
+    except (SchemaDrift, FalRefused, FalUnavailable):
+        return
+    assert isinstance(read, StatusAnswer)
+
+
+@given(
+    body=st.binary(max_size=64) | _JSON.map(dump_json),
+    http_status=st.integers(200, 599),
+    names=st.dictionaries(
+        st.sampled_from(
+            ["X-Fal-Billable-Units", "x-fal-request-id", "Retry-After", "Content-Type"]
+        ),
+        st.text(max_size=20),
+    ),
+)
+def test_any_answer_is_a_value_or_an_error_of_ours(body, http_status, names):
+    """No answer whatsoever makes another exception escape."""
+    given_answer = Answer(http_status, names, body)
+
+    for parse in (
+        lambda: wire.parse_status(given_answer, JOB),
+        lambda: wire.parse_result(given_answer),
+        lambda: wire.parse_cancel(given_answer),
+    ):
+        try:
+            parse()
+        except ConsumerError as error:
+            assert isinstance(error, (SchemaDrift, FalRefused, FalUnavailable))
+    assert isinstance(wire.parse_submit(given_answer), (Submitted, SubmitRefused, SubmitUnknown))
+
+
+# ---------------------------------------------------------------- result
+
+
+@pytest.mark.parametrize(
+    "http_status, body, headers",
+    [
+        (200, b'{"images":[]}', {}),
+        (200, b"\x89PNG", RAN),
+        (200, b"", RAN),
+        (204, b"", RAN),
+        (422, INVALID, {}),
+        (422, INVALID, RAN),
+        (404, b'{"detail":"Path /x not found"}', RAN),
+        (404, b'{"detail":"Path /x not found"}', {}),
+        (404, NOT_FOUND, RAN),
+        (401, b'{"detail":"partner"}', RAN),
+        (403, b'{"detail":"locked out by the partner"}', RAN),
+        (429, b'{"detail":"partner"}', RAN),
+        (500, b'{"detail":"boom"}', {"x-fal-request-id": JOB}),
+        (500, b"Internal Server Error", {"x-fal-request-id": JOB}),
+        (503, b'{"detail":"x","error_type":"runner_disconnected"}', {"X-Fal-Error-Type": "x"}),
+        (504, b'{"detail":"x"}', {"X-Fal-Request-Timeout-Type": "user"}),
+        (499, b'{"detail":"Request was cancelled","error_type":"client_cancelled"}', {}),
+    ],
+)
+def test_what_the_model_answered_is_ready(http_status, body, headers):
+    """A replayed answer is READY with its own status and bytes, whatever they are."""
+    read = wire.parse_result(Answer(http_status, headers | JSON, body))
+
+    expected = ResultAnswer(
+        ResultKind.READY,
+        http_status=http_status,
+        body=body,
+        content_type="application/json",
+        billable_units=headers.get("X-Fal-Billable-Units"),
+    )
+    assert expected == read
+
+
+@pytest.mark.parametrize(
+    "http_status, body",
+    [
+        *[(code, TOO_EARLY) for code in (200, 202, 400, 422, 500)],
+        (400, status_body(status="IN_PROGRESS")),
+        (202, status_body()),
+    ],
+)
+def test_early_result_is_not_ready(http_status, body):
+    """Fal's text for a result read too early means that under any code."""
+    expected = ResultAnswer(ResultKind.NOT_READY)
+
+    assert expected == wire.parse_result(answer(http_status, body))
+
+
+def test_output_that_looks_like_a_status_is_ready():
+    """A model may answer 200 with the words of a status; that is its output."""
+    for word in (b'{"status":"IN_PROGRESS"}', NOT_FOUND):
+        assert ResultKind.READY is wire.parse_result(answer(200, word)).kind
+
+
+def test_exact_not_found_is_not_found():
+    """Only fal's exact body says that an id or its result is not known."""
+    expected = ResultAnswer(ResultKind.NOT_FOUND)
+
+    assert expected == wire.parse_result(answer(404, NOT_FOUND))
+
+
+@pytest.mark.parametrize(
+    "http_status, body, reason",
+    [
+        (401, b'{"detail":"invalid key credentials"}', "unauthorized"),
+        (401, b"Authorization token=abc is invalid.", "unauthorized"),
+        (403, LOCKED, "locked"),
+        (404, b'{"detail":"Application \\"a/b\\" not found"}', "not_found"),
+        (404, b"nothing here", "not_found"),
+        (405, b'{"detail":"Method Not Allowed"}', "http_405"),
+        (302, b"", "http_302"),
+    ],
+)
+def test_refusals_carry_a_word_and_no_text_of_fal(http_status, body, reason):
+    """What fal refuses is FalRefused with a word of ours: its own text may quote the key."""
+    with pytest.raises(FalRefused) as refused:
+        wire.parse_result(answer(http_status, body))
+
+    assert (http_status, reason) == (refused.value.http_status, refused.value.reason)
+
+
+@pytest.mark.parametrize(
+    "http_status, body, headers",
+    [
+        (429, b'{"detail":"Rate limit exceeded"}', {}),
+        (500, b'{"detail":"Internal Server Error"}', {}),
+        (502, NGINX, {}),
+        (503, b"", {}),
+        (200, b"", {}),
+        (200, NGINX, {"Content-Type": "text/html"}),
+        (403, b"<!DOCTYPE html><title>Just a moment...</title>", {}),
+        (407, b"", {}),
+        (408, b"", {}),
+    ],
+)
+def test_answers_of_others_are_no_answer(http_status, body, headers):
+    """Pages of proxies, limits and empty answers are FalUnavailable, never a model's failure."""
+    with pytest.raises(FalUnavailable):
+        wire.parse_result(Answer(http_status, headers, body))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("1.5", "1.5"), ("0", "0"), (" 12 ", "12"), ("1e-05", "1e-05")]
+    + [(text, None) for text in ("", "-1", "NaN", "1,5", "1" * 40, "one", "0x1", "\u0661")],
+)
+def test_billable_units_are_a_decimal_number_or_none(text, expected):
+    """The header's text is kept as it is when it is a number, and dropped otherwise."""
+    read = wire.parse_result(Answer(200, {"X-Fal-Billable-Units": text}, b"{}"))
+
+    assert expected == read.billable_units
+
+
+# ---------------------------------------------------------------- cancel
+
+
+@pytest.mark.parametrize(
+    "http_status, body, expected",
+    [
+        (200, b'{"status":"OK"}', CancelAnswer.REMOVED),
+        (202, b'{"status":"CANCELLATION_REQUESTED"}', CancelAnswer.REQUESTED),
+        (400, b'{"status":"ALREADY_COMPLETED"}', CancelAnswer.ALREADY_COMPLETED),
+        (404, NOT_FOUND, CancelAnswer.NOT_FOUND),
+        (200, b'{"success":true}', CancelAnswer.REQUESTED),
+        (200, b'{"success":false}', CancelAnswer.REQUESTED),
+        (204, b"", CancelAnswer.REQUESTED),
+        (202, b'{"status":"LATER"}', CancelAnswer.REQUESTED),
+        (200, b"\xff", CancelAnswer.REQUESTED),
+    ],
+)
+def test_cancel_answers(http_status, body, expected):
+    """Each documented answer has its meaning; any other 2xx is no more than accepted."""
+    assert expected is wire.parse_cancel(answer(http_status, body))
+
+
+@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 405])
+def test_other_cancel_refusals_are_refused(http_status):
+    """A 4xx without one of the words is FalRefused."""
+    with pytest.raises(FalRefused):
+        wire.parse_cancel(answer(http_status, b'{"status":"OK"}'))
+
+
+# ---------------------------------------------------------------- submit
+
+
+@pytest.mark.parametrize("http_status", [200, 201, 202])
+def test_submit_answer_gives_the_id(http_status):
+    """Any 2xx with a UUID is a job; all its other fields are optional."""
+    for body in ({"request_id": JOB}, {"request_id": JOB.upper(), "status": "IN_QUEUE", "x": 1}):
+        assert Submitted(JOB) == wire.parse_submit(answer(http_status, dump_json(body)))
+
+
+@pytest.mark.parametrize(
+    "http_status, body, expected",
+    [
+        (401, b'{"detail":"invalid key credentials"}', SubmitRefused(401, "unauthorized")),
+        (403, LOCKED, SubmitRefused(403, "locked")),
+        (403, NGINX, SubmitRefused(403, "forbidden")),
+        (404, b'{"detail":"Application not found"}', SubmitRefused(404, "not_found")),
+        (422, INVALID, SubmitRefused(422, "http_422")),
+        (
+            429,
+            b'{"detail":"x","error_type":"concurrent_requests_limit"}',
+            SubmitRefused(429, "concurrent_requests_limit"),
+        ),
+        (408, b"", SubmitUnknown("http_408")),
+        (499, b"", SubmitUnknown("http_499")),
+        (307, b"", SubmitUnknown("http_307")),
+        (500, b'{"detail":"Internal Server Error"}', SubmitUnknown("http_500")),
+        (502, NGINX, SubmitUnknown("http_502")),
+        (200, b"", SubmitUnknown("unreadable_id")),
+        (200, b"{}", SubmitUnknown("unreadable_id")),
+        (200, b'{"request_id":null}', SubmitUnknown("unreadable_id")),
+        (200, b'{"request_id":"../etc"}', SubmitUnknown("unreadable_id")),
+    ],
+)
+def test_submit_without_an_id(http_status, body, expected):
+    """Only fal's own 4xx is a certain no; everything else may have left a job behind."""
+    assert expected == wire.parse_submit(answer(http_status, body))
+
+
+@pytest.mark.parametrize("word", ["Key abc:def", "https://x", "a" * 65, "", 'a"b', 7])
+def test_a_refusal_shows_no_text_outside_the_words_of_fal(word):
+    """An error type that is no plain word is not repeated."""
+    body = dump_json({"error_type": word})
+
+    assert SubmitRefused(400, "http_400") == wire.parse_submit(answer(400, body))
+
+
+@pytest.mark.parametrize(
+    "headers, expected",
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "0.5"}, 0.5),
+        ({"x-ratelimit-reset": "30"}, 30.0),
+        ({"Retry-After": "99999999"}, 3600.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_seconds_up_to_an_hour(headers, expected):
+    """What fal asks for is kept when it is a number, bounded by an hour."""
+    assert expected == wire.retry_after_s(headers)

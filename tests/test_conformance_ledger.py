@@ -1,0 +1,141 @@
+"""The conformance suite of the ledger, in memory and on SQLite."""
+
+import asyncio
+import importlib.util
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.core.fact import FactName, Witness
+from consumer.ledger import Ledger, migrate
+from consumer.testing.ledger import MemoryLedger
+
+_PATH = Path(__file__).parent / "conformance" / "ledger.py"
+_SPEC = importlib.util.spec_from_file_location("conformance_ledger", _PATH)
+suite = importlib.util.module_from_spec(_SPEC)
+sys.modules["conformance_ledger"] = suite
+_SPEC.loader.exec_module(suite)
+
+
+@asynccontextmanager
+async def memory(_folder: Path) -> AsyncIterator[suite.Stage]:
+    clock = suite.ManualClock()
+    ledger = MemoryLedger(plan=suite.plan, clock=clock)
+
+    async def reopen():
+        return MemoryLedger(plan=suite.plan, clock=clock, rows=ledger.rows)
+
+    yield suite.Stage(ledger, clock, reopen)
+
+
+@asynccontextmanager
+async def sqlite(folder: Path) -> AsyncIterator[suite.Stage]:
+    clock = suite.ManualClock()
+    path = folder / "ledger.sqlite"
+    await migrate(path)
+    async with AsyncExitStack() as stack:
+
+        async def reopen():
+            await stack.aclose()
+            opened = Ledger.open(path, plan=suite.plan, clock=clock)
+            return await stack.enter_async_context(opened)
+
+        yield suite.Stage(await reopen(), clock, reopen)
+
+
+BACKENDS = [memory, sqlite]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("promise", suite.SUITE)
+async def test_ledger(backend, promise, tmp_path):
+    """Every promise holds on every backend."""
+    async with backend(tmp_path) as stage:
+        await promise(stage)
+
+
+# ---------------------------------------------------------------- any order
+
+_NAMES = [name for name in FactName if name is not FactName.KEY_SET_FETCHED]
+_seconds = st.integers(0, 3).map(lambda n: suite.T0 + n * suite.SECOND)
+_requests = st.sampled_from([suite.R1, suite.R2])
+_submissions = st.sampled_from(["", "s1", "s2"])
+_told = st.builds(
+    suite.told,
+    st.sampled_from(_NAMES),
+    st.sampled_from([Witness.SUBMIT, Witness.TOKEN, Witness.COMMAND, Witness.STATUS]),
+    at=_seconds,
+    request_id=_requests,
+    submission_id=_submissions,
+    position=st.integers(0, 3),
+    endpoint=st.sampled_from(["", "a/b", "c/d"]),
+    reason=st.sampled_from(["x", "y"]),
+    finish_by=st.sampled_from(["", "2026-10-01T12:00:09Z"]),
+)
+_webhooks = st.builds(
+    suite.webhook,
+    _requests,
+    at=_seconds,
+    name=st.sampled_from([FactName.SUCCEEDED, FactName.FAILED, FactName.UNREADABLE]),
+    account=st.sampled_from(["ours", "later"]),
+    counts=st.booleans(),
+)
+_results = st.builds(
+    suite.resulted,
+    st.sampled_from([suite.R1, ""]),
+    submission_id=st.just("s1"),
+    revision=st.integers(1, 3),
+    outcome=st.sampled_from(["lost", "succeeded"]),
+    at=_seconds,
+)
+
+
+def _once(entries):
+    """Keep one content per id: equal ids are equal events, but for what does not count yet."""
+    first = {}
+    kept = []
+    for entry in entries:
+        held = first.setdefault(entry.event_id, entry)
+        same_but_for_counts = entry.evidence is not None and held.facts[0].at == entry.facts[0].at
+        if held is entry or same_but_for_counts:
+            kept.append(entry)
+    return kept
+
+
+@st.composite
+def _two_orders(draw):
+    entries = _once(draw(st.lists(st.one_of(_told, _webhooks, _results), max_size=12)))
+    return entries, draw(st.permutations(entries + entries[:3]))
+
+
+async def _rows_after(backend, folder: Path, entries, *, at_once: bool):
+    async with backend(folder) as stage:
+        if at_once:
+            await asyncio.gather(*(stage.ledger.record(entry) for entry in entries))
+        else:
+            for entry in entries:
+                await stage.ledger.record(entry)
+        await stage.ledger.recount(["nobody"])
+        return await suite.rows(stage.ledger)
+
+
+@given(_two_orders())
+@settings(max_examples=30, deadline=None)
+def test_any_order_ends_in_equal_rows(orders):
+    """Entries in any order, repeated, one by one or at once, in memory or on disk, end alike."""
+
+    async def check():
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            expected = await _rows_after(memory, Path(one), orders[0], at_once=False)
+            one_by_one = await _rows_after(sqlite, Path(one), orders[1], at_once=False)
+            at_once = await _rows_after(sqlite, Path(other), orders[1], at_once=True)
+        assert expected == one_by_one
+        assert expected == at_once
+
+    asyncio.run(check())
