@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from consumer.core.text import printable
 
 PREFIX = "FAL_CONSUMER_"
-CONFIG_NAME = "FAL_CONSUMERCONFIG_NAME"
+CONFIG_NAME = "FAL_CONSUMER_CONFIG"
 KEY_FORMS = ("fal_key", "fal_key_file", "fal_key_id", "fal_key_secret")
 
 # A Kubernetes service named `fal-consumer…` puts names like these into every pod beside it.
@@ -44,7 +44,7 @@ def given_settings(
     """
     Return what was given for each of `fields`, the environment before the file, and the mistakes.
 
-    The file is `config_file`, else the one that FAL_CONSUMERCONFIG_NAME names, else none. An
+    The file is `config_file`, else the one that FAL_CONSUMER_CONFIG names, else none. An
     empty text is no setting, except for lists, where it is the empty list.
     """
     mistakes: list[str] = []
@@ -67,7 +67,7 @@ def _given_by_environ(
         if name in names:
             given[names[name]] = Given(name, value, "environment")
         elif name.startswith(PREFIX) and name != CONFIG_NAME and not _is_injected(name, value):
-            mistakes.append(_unknown(name, names))
+            mistakes.append(_unknown(name, {**names, CONFIG_NAME: ""}))
     return _without_empty(given)
 
 

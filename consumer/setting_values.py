@@ -62,6 +62,8 @@ def parse_path(value: Any) -> Path:
 
 
 def matching(pattern: re.Pattern[str], expected: str) -> BeforeValidator:
+    """Return the validator of a text that the whole pattern matches, spaces around it dropped."""
+
     def parse(value: Any) -> Any:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if pattern.fullmatch(_text(text, expected)) is None:
@@ -72,6 +74,7 @@ def matching(pattern: re.Pattern[str], expected: str) -> BeforeValidator:
 
 
 def one_of(*choices: str) -> BeforeValidator:
+    """Return the validator of one of these words, in any case; it yields the word as given here."""
     expected = "one of " + ", ".join(choices)
 
     def parse(value: Any) -> str:
@@ -96,6 +99,7 @@ def _amount(value: Any, units: Mapping[str, float], expected: str) -> float:
 
 
 def size(low: int, high: int, *, or_zero: bool = False) -> BeforeValidator:
+    """Return the validator of a number of bytes, like `10MiB`, within bounds."""
     expected = f"a size from {low} to {high} bytes, like 1048576 or 1MiB"
     expected += ", or 0" if or_zero else ""
 
@@ -109,6 +113,7 @@ def size(low: int, high: int, *, or_zero: bool = False) -> BeforeValidator:
 
 
 def seconds(low: float, high: float) -> BeforeValidator:
+    """Return the validator of a number of seconds, like `30m`, within bounds."""
     expected = f"seconds from {low:g} to {high:g}, like 90, 90s or 2m"
 
     def parse(value: Any) -> float:
@@ -121,6 +126,7 @@ def seconds(low: float, high: float) -> BeforeValidator:
 
 
 def parse_span(value: Any) -> timedelta | None:
+    """Return a span of time, or None for no span."""
     if value is None:
         return None
     expected = "a span from 1 second to 30 days, like 900, 30m or 2h"
@@ -132,6 +138,7 @@ def parse_span(value: Any) -> timedelta | None:
 
 
 def parse_bool(value: Any) -> bool:
+    """Return a boolean, of `true`/`false`, `yes`/`no`, `on`/`off`, `1`/`0`."""
     if isinstance(value, bool):
         return value
     expected = "true or false"
@@ -142,6 +149,7 @@ def parse_bool(value: Any) -> bool:
 
 
 def parse_address(value: Any) -> Address:
+    """Return an address to listen on; an IPv6 host stands in brackets."""
     if isinstance(value, Address):
         return value
     expected = "host:port, like 127.0.0.1:8080 or [::1]:8080"
@@ -153,6 +161,7 @@ def parse_address(value: Any) -> Address:
 
 
 def parse_console(value: Any) -> Address | NoListener | None:
+    """Return an address to listen on, `none`, or None for the role's own default."""
     if value is None or value == NoListener.NONE:
         return None if value is None else NoListener.NONE
     try:
@@ -162,6 +171,8 @@ def parse_console(value: Any) -> Address | NoListener | None:
 
 
 def list_of(is_item: Callable[[str], bool], expected: str) -> BeforeValidator:
+    """Return the validator of a list, or of a text split at commas; doubles count once."""
+
     def parse(value: Any) -> tuple[str, ...] | None:
         if value is None:
             return None
@@ -189,6 +200,7 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_web_url(value: Any) -> str:
+    """Return an address that a key may travel to, without a trailing slash."""
     expected = "an https:// address without user, query or fragment (http:// on loopback only)"
     text = _text(value, expected)
     try:
@@ -204,6 +216,7 @@ def parse_web_url(value: Any) -> str:
 
 
 def parse_log_url(value: Any) -> str:
+    """Return where the log is; only its spelling is judged."""
     expected = "embedded: or kafka://host:port,host:port"
     text = _text(value, expected)
     servers = text.removeprefix("kafka://").split(",")

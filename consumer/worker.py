@@ -8,14 +8,20 @@ what is committed, so that a kill at any moment repeats records and never skips 
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from consumer.core.event import NewRecord, Topic, event_id, format_time
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, outcome_of_error
 from consumer.core.progress import Progress
-from consumer.errors import ConsumerError, InvariantBroken, LogUnavailable, Unavailable
+from consumer.errors import (
+    ConsumerError,
+    InvariantBroken,
+    LogUnavailable,
+    RecordRefused,
+    Unavailable,
+)
 from consumer.ports import Clock, Ledger, Log, Parked, Record, Subscription
 from consumer.telemetry import Metrics, get_logger
 
@@ -26,6 +32,7 @@ _MAX_RECORDS = 256
 _IN_PLACE = timedelta(seconds=2)
 # A retry due sooner waits in place and keeps its key's order; a later one is parked, for a
 # partition never sleeps.
+_MAX_PAUSE_S = 5.0
 _MAX_SURPRISES = 5
 # How often a record may hit a mistake of ours before it is set aside, whole.
 
@@ -85,7 +92,9 @@ class Worker:
         self._running: set[asyncio.Task[None]] = set()
         self._in_hand = 0
         self._in_hand_bytes = 0
-        self._changed = asyncio.Event()
+        # Two events, because each is cleared by whoever waits for it.
+        self._to_commit = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._handled = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -124,20 +133,20 @@ class Worker:
         stop: asyncio.Event,
         stopped: "asyncio.Task[bool]",
     ) -> None:
-        attempt = 0
+        failures = 0
         while not stop.is_set():
             if self._is_full():
-                await self._wait_for_change(stopped)
+                await self._wait_for_room(stopped)
                 continue
             room = min(_MAX_RECORDS, self._limits.max_in_hand - self._in_hand)
             try:
                 records = await subscription.poll(max_records=room, timeout=_POLL)
-                attempt = 0
             except LogUnavailable as exc:
-                attempt += 1
+                failures += 1
                 _log.warning("log.unavailable", handler=self.handler.name, error=exc.code)
-                await _wait(stopped, min(0.1 * 2**attempt, 5.0))
+                await asyncio.wait({stopped}, timeout=_pause_s(failures))
                 continue
+            failures = 0
             for record in records:
                 self._take(record, tasks)
 
@@ -147,12 +156,14 @@ class Worker:
             or self._in_hand_bytes >= self._limits.max_in_hand_bytes
         )
 
-    async def _wait_for_change(self, stopped: "asyncio.Task[bool]") -> None:
-        changed = asyncio.create_task(self._changed.wait())
+    async def _wait_for_room(self, stopped: "asyncio.Task[bool]") -> None:
+        """Return when a record was finished, or the stop has come."""
+        self._has_room.clear()
+        finished = asyncio.create_task(self._has_room.wait())
         try:
-            await asyncio.wait({changed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({finished, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            changed.cancel()
+            finished.cancel()
 
     def _take(self, record: Record, tasks: asyncio.TaskGroup) -> None:
         place = (record.position.topic, record.position.partition)
@@ -185,7 +196,8 @@ class Worker:
         self._in_hand -= 1
         self._in_hand_bytes -= len(record.value)
         self._handled += 1
-        self._changed.set()
+        self._to_commit.set()
+        self._has_room.set()
 
     # ------------------------------------------------------------ one record
 
@@ -218,16 +230,20 @@ class Worker:
                 outcome = await self.handler.handle(record, attempt)
         except TimeoutError:
             outcome = RetryAt(self._clock() + self._policies.max_retry_gap, "deadline")
-        except InvariantBroken as exc:
-            outcome = self._surprise(record, exc, attempt)
-        except ConsumerError as exc:
-            outcome = outcome_of_error(
-                exc, attempt=attempt, now=self._clock(), policies=self._policies
-            )
         except Exception as exc:  # noqa: BLE001  the outermost loop: log, count, set aside
-            outcome = self._surprise(record, exc, attempt)
+            outcome = self._outcome_of(exc, record, attempt)
         self._tell(record, outcome, attempt, began)
         return outcome
+
+    def _outcome_of(self, error: Exception, record: Record, attempt: int) -> Outcome:
+        """Return what becomes of a record whose handling raised: no error ends the service."""
+        if not isinstance(error, ConsumerError) or isinstance(error, InvariantBroken):
+            return self._surprise(record, error, attempt)
+        now = self._clock()
+        try:
+            return outcome_of_error(error, attempt=attempt, now=now, policies=self._policies)
+        except ConsumerError:  # one that no handler should let through
+            return self._surprise(record, error, attempt)
 
     def _surprise(self, record: Record, error: Exception, attempt: int) -> Outcome:
         _log.error(
@@ -283,7 +299,12 @@ class Worker:
             record, outcome, handler=self.handler.name, attempt=attempt, origin=origin
         )
         if position.topic is not Topic.DEAD_LETTERS:
-            await self._log.append(letter)
+            try:
+                await self._log.append(letter)
+            except RecordRefused:
+                # With its reason it is over the log's limit: then a note without the bytes, which
+                # stay where the record came from.
+                await self._log.append(without_bytes(letter, len(record.value)))
         _log.error(
             "record.dead_lettered",
             handler=self.handler.name,
@@ -296,33 +317,41 @@ class Worker:
     # ------------------------------------------------------------ committing and stopping
 
     async def _commit_loop(self, subscription: Subscription) -> None:
+        failures = 0
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._commit(subscription)
+            await self._to_commit.wait()
+            self._to_commit.clear()
+            if await self._commit(subscription):
+                failures = 0
+                continue
+            failures += 1
+            await asyncio.sleep(_pause_s(failures))
+            self._to_commit.set()
 
-    async def _commit(self, subscription: Subscription) -> None:
+    async def _commit(self, subscription: Subscription) -> bool:
+        """Commit every mark that rose; False when the log did not take them."""
         marks = {
             place: progress.low_water
             for place, progress in self._progress.items()
             if progress.low_water is not None and progress.low_water != self._committed.get(place)
         }
         if not marks:
-            return
+            return True
         try:
             await subscription.commit(marks)
         except LogUnavailable as exc:
             # The marks only rise: the next commit says the same and more.
             _log.warning("log.unavailable", handler=self.handler.name, error=exc.code)
-            return
+            return False
         self._committed.update(marks)
+        return True
 
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._limits.stop_budget.total_seconds()):
                 while self._in_hand:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self._has_room.clear()
+                    await self._has_room.wait()
         except TimeoutError:
             return
 
@@ -358,5 +387,15 @@ def dead_letter(
     return NewRecord(Topic.DEAD_LETTERS, record.key, record.value, headers)
 
 
-async def _wait(stopped: "asyncio.Task[bool]", seconds: float) -> None:
-    await asyncio.wait({stopped}, timeout=seconds)
+def without_bytes(letter: NewRecord, size: int) -> NewRecord:
+    """
+    Return the note that stands for a dead letter which the log refuses: why and where, no bytes.
+    """
+    told = tuple(header for header in letter.headers if header[0].startswith("dl"))
+    return replace(letter, value=b"", headers=(*told, ("dlomitted", str(size).encode())))
+
+
+def _pause_s(failures: int) -> float:
+    """Return the wait before asking the log again: doubling from 0.2 s."""
+    doubled: float = 0.1 * 2 ** min(failures, 10)
+    return min(doubled, _MAX_PAUSE_S)

@@ -23,3 +23,19 @@ def samples() -> Path:
     if not folder.is_dir():
         _require("samples", f"no recorded deliveries in {folder}")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the numbers that tests measured, wherever they ran."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    numbers = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "numbers"
+    ]
+    if numbers:
+        terminalreporter.section("numbers")
+        for line in numbers:
+            terminalreporter.write_line(str(line))

@@ -19,6 +19,7 @@ from consumer.app.reading import open_ledger, open_log, token_secrets_of
 from consumer.app.work import Work, join
 from consumer.errors import ConfigError
 from consumer.folder import DataFolder
+from consumer.jwks import KeyTimes
 from consumer.ports import Clock
 from consumer.readiness import Readiness
 from consumer.settings import Role, Settings, mistakes_for
@@ -81,9 +82,13 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, *, clock: Clock = utc_now) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, *, clock: Clock = utc_now, key_times: KeyTimes | None = None
+) -> AsyncIterator[Service]:
     """
     Open everything that `serve` is made of, on one data folder.
+
+    `clock` and `key_times` are for tests that let hours pass in seconds.
 
     Raises ConfigError for what an operator must mend: settings, a folder in use, an address
     that cannot be had, files written by a newer version.
@@ -94,7 +99,7 @@ async def open_service(settings: Settings, *, clock: Clock = utc_now) -> AsyncIt
     folder = DataFolder(settings.data_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(folder.held())
-        backends = await open_backends(settings, folder, clock, stack)
+        backends = await open_backends(settings, folder, (clock, key_times), stack)
         if backends.accounts:
             recounted = await backends.ledger.recount(sorted(backends.accounts))
             _log.info("ledger.recounted", requests=recounted)

@@ -16,7 +16,7 @@ from consumer.fal.credentials import Credential, file_credential, fixed_credenti
 from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
-from consumer.jwks import JwksKeys, KeyParts, KeySource
+from consumer.jwks import JwksKeys, KeyParts, KeySource, KeyTimes
 from consumer.ledger import Ledger, migrate
 from consumer.log.embedded import EmbeddedLog
 from consumer.log.room import LogLimits
@@ -48,9 +48,13 @@ class Backends:
 
 
 async def open_backends(
-    settings: Settings, folder: DataFolder, clock: Clock, stack: AsyncExitStack
+    settings: Settings,
+    folder: DataFolder,
+    time: tuple[Clock, KeyTimes | None],
+    stack: AsyncExitStack,
 ) -> Backends:
     """Open everything on the folder, which the caller holds. Raises ConfigError and Unavailable."""
+    clock, key_times = time
     metrics = Metrics()
     secrets = token_secrets(settings, folder)
     source = str(URL(settings.jwks_url).origin())
@@ -69,7 +73,7 @@ async def open_backends(
         await log.append(encode(key_set_event(key_set, source=source, secrets=secrets)))
 
     parts = KeyParts(clock, metrics, get_logger(), on_new_set=announce)
-    keys = await stack.enter_async_context(JwksKeys(_key_source(settings, folder), parts))
+    keys = await stack.enter_async_context(JwksKeys(_key_source(settings, folder), parts, key_times))
     return Backends(
         clock,
         policies,

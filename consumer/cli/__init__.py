@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from consumer.errors import ConfigError, ConsumerError
+from consumer.errors import ConfigError, ConsumerError, Unavailable
 
 PROGRAM = "fal-consumer"
 
@@ -82,6 +82,9 @@ class Verbs(click.Group):
             for mistake in exc.mistakes:
                 tell(mistake)
             ctx.exit(2)
+        except Unavailable as exc:
+            tell(exc.problem)
+            ctx.exit(1)
         except ConsumerError as exc:
             tell(str(exc))
             ctx.exit(1)

@@ -113,7 +113,10 @@ def parse_time(text: str) -> datetime:
 
     Raises ValueError when it is none or names no offset, and nothing else.
     """
-    instant = datetime.fromisoformat(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ValueError("not an RFC 3339 time") from exc  # Python's sentence repeats the text
     if instant.tzinfo is None:
         raise ValueError("no offset from UTC")
     try:

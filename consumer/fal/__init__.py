@@ -1,8 +1,9 @@
 """
 fal.ai over HTTP: what fal answers, as values of `ports`, or as an error of ours.
 
-`transport` speaks HTTP and knows no fal, `wire` judges bodies and does no I/O, `queue`
-puts the two together. No exception of the HTTP library leaves this folder.
+`transport` speaks HTTP and knows no fal; `order` and `wire` judge what is sent and what
+comes back, without I/O; `queue` puts them together. No exception of the HTTP library
+leaves this folder.
 """
 
 from consumer.fal.credentials import Credential, file_credential, fixed_credential

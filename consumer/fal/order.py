@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from consumer.core.endpoint import is_endpoint_id, submit_path
 from consumer.core.text import dump_json
-from consumer.fal.transport import Call
+from consumer.fal.call import Call
 from consumer.ports import SubmitOrder
 
 # Source: fal docs, "Tags" of the platform, 2026: at most 10 pairs, 1024 bytes in all.

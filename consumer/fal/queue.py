@@ -17,12 +17,11 @@ from yarl import URL
 from consumer.core.endpoint import is_endpoint_id, is_request_id, request_path
 from consumer.errors import FalRefused, FalUnavailable, InvariantBroken
 from consumer.fal import wire
+from consumer.fal.call import Answer, Call
 from consumer.fal.credentials import Credential
 from consumer.fal.order import UnfitOrder, submit_call
 from consumer.fal.transport import (
     BACKUP_ORIGINS,
-    Answer,
-    Call,
     FalLimits,
     NotConnected,
     Transport,

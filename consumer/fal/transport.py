@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from consumer.errors import FalRefused, FalUnavailable, InvariantBroken
+from consumer.fal.call import Answer, Call
 from consumer.fal.credentials import Credential
 from consumer.telemetry import Metrics
 
@@ -32,8 +33,9 @@ class FalLimits:
     """
     How long, how large, how many. Seconds and bytes.
 
-    Connecting: 5 s as fal's own clients (fal-client 1.0.3). Results: fal names no limit;
-    the cap keeps 32 of them at once within the memory of a small machine, mostly.
+    `connect_s`: as fal's own clients (fal-client 1.0.3); twice that with looking up the
+    name and TLS. `max_result_bytes`: fal names no limit. `max_calls` bounds submits, reads
+    and the short waits between tries, so at worst 32 results of 64 MiB are held at once.
     """
 
     connect_s: float = 5.0
@@ -47,41 +49,6 @@ class FalLimits:
     tries: int = 3
     retry_wait_s: float = 0.25
     max_retry_wait_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """
-    One call: `path` and `query` are percent-encoded already.
-
-    An unrepeatable one gets a connection of its own: on a kept one that the other side just
-    closed, nobody can tell whether it was read.
-    """
-
-    operation: str
-    method: str
-    path: str
-    max_bytes: int
-    query: str = field(default="", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    is_unrepeatable: bool = False
-    body: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, whole. Header names are case-insensitive."""
-
-    http_status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    @property
-    def is_page(self) -> bool:
-        """Tell whether this is an HTML page, as proxies send them and fal's API does not."""
-        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        start = self.body[:64].lstrip().lower()
-        return kind == "text/html" or start.startswith((b"<html", b"<!doctype html"))
 
 
 class NotConnected(FalUnavailable):
@@ -182,7 +149,9 @@ def _open_session(limits: FalLimits, *, is_kept: bool) -> aiohttp.ClientSession:
     # Not `trust_env`: with it a .netrc entry for the host, or its default entry, collides
     # with our own header and every call raises (aiohttp 3.14). `_proxy_of` does its part.
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s),
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=2 * limits.connect_s, sock_connect=limits.connect_s
+        ),
         connector=aiohttp.TCPConnector(limit=0, force_close=not is_kept),  # `max_calls` bounds
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "fal-consumer", "Accept": "application/json"},
@@ -208,8 +177,10 @@ def _proxy_of(base: URL) -> URL | None:
     host = base.host or ""
     if _is_loopback(host) or proxy_bypass(host):
         return None
-    proxy = getproxies().get(base.scheme)
-    return URL(proxy) if proxy else None
+    proxy = getproxies().get(base.scheme, "")
+    if not proxy:
+        return None
+    return URL(proxy if "://" in proxy else f"http://{proxy}")
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

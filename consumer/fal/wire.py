@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from consumer.core.endpoint import is_request_id
 from consumer.core.text import parse_json
 from consumer.errors import FalRefused, FalUnavailable, SchemaDrift
-from consumer.fal.transport import Answer
+from consumer.fal.call import Answer
 from consumer.ports import (
     CancelAnswer,
     QueueStatus,

@@ -5,6 +5,7 @@ Everything that differs between SQLite and PostgreSQL is here. No table is known
 no exception of a library leaves `translated`.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -50,8 +51,15 @@ def ledger_url(url: str | Path) -> URL:
     raise ConfigError(["the ledger's URL must name a SQLite file or a PostgreSQL database"])
 
 
-def open_engine(url: URL, *, connections: int, read_only: bool = False) -> AsyncEngine:
-    """Return an engine with at most that many connections, none of them open yet."""
+def open_engine(
+    url: URL, *, connections: int, read_only: bool = False, may_create: bool = False
+) -> AsyncEngine:
+    """
+    Return an engine with at most that many connections, none of them open yet.
+
+    Only with `may_create` a SQLite file that is not there is made: a ledger whose file was
+    taken away must not go on with an empty one.
+    """
     if url.get_backend_name() == "postgresql":
         return create_async_engine(
             url,
@@ -61,6 +69,9 @@ def open_engine(url: URL, *, connections: int, read_only: bool = False) -> Async
             query_cache_size=_CACHED_STATEMENTS,
             connect_args={"command_timeout": _COMMAND_TIMEOUT_S, "timeout": _COMMAND_TIMEOUT_S},
         )
+    if not may_create:
+        file = Path(str(url.database)).absolute().as_uri()
+        url = url.set(database=file, query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(
         url,
         pool_size=connections,
@@ -74,6 +85,25 @@ def open_engine(url: URL, *, connections: int, read_only: bool = False) -> Async
     # A writer takes its lock at once: one that read first could not be told to wait later.
     event.listen(engine.sync_engine, "begin", _begins("BEGIN" if read_only else "BEGIN IMMEDIATE"))
     return engine
+
+
+def probe(url: URL, *, may_create: bool = False) -> bool:
+    """
+    Tell whether a SQLite file is there and can be opened; True for other databases.
+
+    Blocks. Raises LedgerUnavailable when it cannot. Asked before the engine is used, because
+    the driver leaves a thread behind when its very first step fails.
+    """
+    if url.get_backend_name() != "sqlite":
+        return True
+    path = Path(str(url.database)).absolute()
+    if not may_create and not path.exists():
+        return False
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.Error as exc:
+        raise LedgerUnavailable(kind_of(exc)) from exc
+    return True
 
 
 def _pragmas(*, read_only: bool) -> Callable[[Any, Any], None]:
@@ -167,9 +197,9 @@ def translated() -> Iterator[None]:
 
 def kind_of(error: BaseException) -> str:
     """Return the database's own name of an error (`SQLITE_BUSY`, an SQLSTATE), else its class."""
-    cause = getattr(error, "orig", None)
+    cause = getattr(error, "orig", None) or error
     for name in ("sqlite_errorname", "sqlstate"):
         found = getattr(cause, name, None)
         if isinstance(found, str):
             return found
-    return type(cause or error).__name__
+    return type(cause).__name__

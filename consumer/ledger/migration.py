@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.errors import ConfigError, LedgerUnavailable
-from consumer.ledger.engine import kind_of, ledger_url, open_engine, translated
+from consumer.ledger.engine import kind_of, ledger_url, open_engine, probe, translated
 
 _FOLDER = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r"v(\d+\.\d+\.\d+)_\d+")
@@ -35,7 +35,8 @@ async def migrate(url: str | Path) -> str | None:
     version, LedgerUnavailable when the database does not answer.
     """
     parsed = ledger_url(url)
-    engine = open_engine(parsed, connections=1)
+    await asyncio.to_thread(probe, parsed, may_create=True)
+    engine = open_engine(parsed, connections=1, may_create=True)
     try:
         current = await _current(engine)
         head = known_revision()
@@ -55,7 +56,10 @@ async def migrate(url: str | Path) -> str | None:
 
 async def needs_migration(url: str | Path) -> bool:
     """Tell whether `migrate` has something to do. Raises as `migrate` does."""
-    engine = open_engine(ledger_url(url), connections=1)
+    parsed = ledger_url(url)
+    if not await asyncio.to_thread(probe, parsed):
+        return True
+    engine = open_engine(parsed, connections=1)
     try:
         return await _current(engine) != known_revision()
     finally:

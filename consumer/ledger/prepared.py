@@ -4,18 +4,17 @@ An entry as rows, made before any transaction and in its caller's own time.
 What no database could take fails here, alone, with an error for its caller.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from consumer.core.fact import Fact
 from consumer.core.projection import Entry, ResultEntry
-from consumer.core.text import storable
 from consumer.ledger.rows import (
     Row,
+    body_row,
+    dead_letter_row,
     delivery_row,
     fact_row,
     key_set_row,
-    micros,
     result_row,
     storable_fact,
     storable_result,
@@ -59,61 +58,23 @@ class Prepared:
 
 def prepare(entry: Entry) -> Prepared:
     """Return the rows of an entry. Raises UndecodableEvent when it holds what cannot be kept."""
-    kept = [storable_fact(fact) for fact in entry.facts]
-    rows = tuple(fact_row(entry.event_id, fact, detail) for fact, detail in kept)
-    prepared = Prepared(
-        facts=tuple(fact for fact, _ in kept),
+    facts = [storable_fact(fact) for fact in entry.facts]
+    rows = tuple(fact_row(entry.event_id, fact, detail) for fact, detail in facts)
+    evidence, result, letter = entry.evidence, entry.result, entry.dead_letter
+    result = None if result is None else storable_result(result)
+    key_set = None if entry.key_set is None else key_set_row(entry.key_set)
+    size = sum(len(row["detail"]) for row in rows)
+    size += len(evidence.body) if evidence else 0
+    size += len(result.value) if result else 0
+    size += len(key_set["document"]) if key_set else 0
+    return Prepared(
+        facts=tuple(fact for fact, _ in facts),
         fact_rows=rows,
-        size=sum(len(row["detail"]) for row in rows),
-    )
-    for add in _ADDITIONS:
-        prepared = add(prepared, entry)
-    return prepared
-
-
-def _with_evidence(prepared: Prepared, entry: Entry) -> Prepared:
-    if entry.evidence is None:
-        return prepared
-    delivery, body = delivery_row(entry.evidence), entry.evidence.body
-    return replace(
-        prepared,
-        delivery=delivery,
-        body={"sha256": delivery["body_sha256"], "body": body},
-        size=prepared.size + len(body),
-    )
-
-
-def _with_result(prepared: Prepared, entry: Entry) -> Prepared:
-    if entry.result is None:
-        return prepared
-    result = storable_result(entry.result)
-    return replace(
-        prepared,
+        delivery=None if evidence is None else delivery_row(evidence),
+        body=None if evidence is None else body_row(evidence),
         result=result,
-        result_row=result_row(result),
-        size=prepared.size + len(result.value),
+        result_row=None if result is None else result_row(result),
+        key_set=key_set,
+        dead_letter=None if letter is None else dead_letter_row(letter),
+        size=size,
     )
-
-
-def _with_key_set(prepared: Prepared, entry: Entry) -> Prepared:
-    if entry.key_set is None:
-        return prepared
-    row = key_set_row(entry.key_set)
-    return replace(prepared, key_set=row, size=prepared.size + len(row["document"]))
-
-
-def _with_dead_letter(prepared: Prepared, entry: Entry) -> Prepared:
-    letter = entry.dead_letter
-    if letter is None:
-        return prepared
-    names = ("id", "key", "reason", "origin")
-    row: Row = {name: storable(getattr(letter, name)) for name in names}
-    return replace(prepared, dead_letter=row | {"at": micros(letter.at)})
-
-
-_ADDITIONS: tuple[Callable[[Prepared, Entry], Prepared], ...] = (
-    _with_evidence,
-    _with_result,
-    _with_key_set,
-    _with_dead_letter,
-)

@@ -164,7 +164,8 @@ class _Batch:
             fact_is_new = self._new_facts.pop(fact.id, None) is not None
             if fact_is_new:
                 # The strongest copy in the batch is the one that was written.
-                self._join_fact(replace(fact, counts=self._facts[fact.id]["counts"]))
+                counts = self._facts[fact.id]["counts"]
+                self._join_fact(fact if fact.counts == counts else replace(fact, counts=counts))
             is_new = is_new or fact_is_new or self._proven_facts.pop(fact.id, None) is not None
         if entry.result is not None and entry.result_row is not None:
             key = (entry.result_row["subject"], entry.result_row["revision"])

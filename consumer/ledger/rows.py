@@ -15,7 +15,7 @@ from typing import Any
 from consumer.core.event import Headers, NewRecord, Topic
 from consumer.core.fact import Fact, FactName, Witness
 from consumer.core.lifecycle import ENDS, Request, State, Submission
-from consumer.core.projection import Evidence, KeySetEntry, ResultEntry
+from consumer.core.projection import DeadLetterEntry, Evidence, KeySetEntry, ResultEntry
 from consumer.core.text import dump_json, parse_json, storable, storable_json
 from consumer.errors import UndecodableEvent
 from consumer.ports import Claim, ClaimKind, Parked, Position, Record
@@ -37,6 +37,11 @@ def instant(stored: int) -> datetime:
     return _EPOCH + timedelta(microseconds=stored)
 
 
+def kept(text: str) -> str:
+    """Return foreign text as a database keeps it; the usual text passes quickly."""
+    return text if text.isascii() and "\x00" not in text else storable(text)
+
+
 # ---------------------------------------------------------------- the projection
 
 
@@ -52,22 +57,20 @@ def storable_fact(fact: Fact) -> tuple[Fact, str]:
         detail = parse_json(text.encode("ascii")) if "\\u" in text else fact.detail
     except (ValueError, TypeError, RecursionError) as exc:
         raise UndecodableEvent("detail", "not JSON that can be kept") from exc
-    kept = replace(
-        fact,
-        id=storable(fact.id),
-        request_id=storable(fact.request_id),
-        submission_id=storable(fact.submission_id),
-        account=storable(fact.account),
-        detail=detail,
-    )
-    return kept, text
+    texts: Row = {name: kept(getattr(fact, name)) for name in _FACT_TEXTS}
+    if detail is fact.detail and all(texts[name] == getattr(fact, name) for name in _FACT_TEXTS):
+        return fact, text
+    return replace(fact, **texts, detail=detail), text
+
+
+_FACT_TEXTS = ("id", "request_id", "submission_id", "account")
 
 
 def fact_row(event_id: str, fact: Fact, detail: str) -> Row:
     """Return the row of a storable fact."""
     return {
         "id": fact.id,
-        "event_id": storable(event_id),
+        "event_id": kept(event_id),
         "request_id": fact.request_id,
         "submission_id": fact.submission_id,
         "name": fact.name.value,
@@ -137,13 +140,25 @@ def submission_row(submission: Submission) -> Row:
 def delivery_row(evidence: Evidence) -> Row:
     """Return the row of a delivery, without its body."""
     names = ("id", "request_id", "user_id", "timestamp", "signature", "key", "kid", "source")
-    row: Row = {name: storable(getattr(evidence, name)) for name in names}
+    row: Row = {name: kept(getattr(evidence, name)) for name in names}
     row |= {
         "received_at": micros(evidence.received_at),
         "body_sha256": evidence.body_sha256,
         "counts": evidence.counts,
     }
     return row
+
+
+def body_row(evidence: Evidence) -> Row:
+    """Return the row of a delivery's signed bytes, shared by its retries."""
+    return {"sha256": evidence.body_sha256, "body": evidence.body}
+
+
+def dead_letter_row(letter: DeadLetterEntry) -> Row:
+    """Return the row of a dead letter."""
+    names = ("id", "key", "reason", "origin")
+    row: Row = {name: kept(getattr(letter, name)) for name in names}
+    return row | {"at": micros(letter.at)}
 
 
 def evidence_of(row: Any) -> Evidence:
@@ -179,16 +194,14 @@ def storable_result(result: ResultEntry) -> ResultEntry:
     if result.request_id and published.outcome not in _OUTCOMES:
         raise UndecodableEvent("outcome", "not an end of a request")
     texts = ("outcome", "witness", "billable_units", "output_missing")
-    kept = {name: getattr(published, name) for name in texts}
+    told = {name: getattr(published, name) for name in texts}
     return replace(
         result,
-        event_id=storable(result.event_id),
-        request_id=storable(result.request_id),
-        submission_id=storable(result.submission_id),
+        event_id=kept(result.event_id),
+        request_id=kept(result.request_id),
+        submission_id=kept(result.submission_id),
         published=published.model_copy(
-            update={
-                name: None if value is None else storable(value) for name, value in kept.items()
-            }
+            update={name: None if value is None else kept(value) for name, value in told.items()}
         ),
     )
 
@@ -213,8 +226,8 @@ def result_row(result: ResultEntry) -> Row:
 def key_set_row(key_set: KeySetEntry) -> Row:
     """Return the row of a key set."""
     return {
-        "url": storable(key_set.url),
-        "sha256": storable(key_set.sha256),
+        "url": kept(key_set.url),
+        "sha256": kept(key_set.sha256),
         "fetched_at": micros(key_set.fetched_at),
         "document": key_set.document,
     }
@@ -237,9 +250,9 @@ def claim_row(claim: Claim) -> Row:
     """
     return {
         "kind": claim.kind.value,
-        "key": storable(claim.key),
+        "key": kept(claim.key),
         "revision": claim.revision,
-        "fingerprint": storable(claim.fingerprint),
+        "fingerprint": kept(claim.fingerprint),
         "detail": detail_bytes(claim.detail),
         "claimed_at": micros(claim.claimed_at),
         "deadline_at": micros(claim.deadline_at),
@@ -293,8 +306,8 @@ def parked_row(parked: Parked) -> Row:
     """Return the row of a parked record; the record comes back byte for byte."""
     position = parked.record.position
     return {
-        "id": storable(parked.id),
-        "handler_group": storable(parked.group),
+        "id": kept(parked.id),
+        "handler_group": kept(parked.group),
         "topic": position.topic.value,
         "partition": position.partition,
         "offset": position.offset,
@@ -303,7 +316,7 @@ def parked_row(parked: Parked) -> Row:
         "headers": _packed_headers(parked.record.headers),
         "appended_at": micros(parked.record.appended_at),
         "attempt": parked.attempt,
-        "reason": storable(parked.reason),
+        "reason": kept(parked.reason),
         "parked_at": micros(parked.parked_at),
         "due_at": micros(parked.due_at),
     }

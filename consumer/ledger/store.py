@@ -20,8 +20,9 @@ from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
 from consumer.core.lifecycle import Request, Submission, SubmissionState
 from consumer.core.projection import Entry, Evidence, KeySetEntry
+from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
-from consumer.ledger.engine import instant_of, ledger_url, open_engine, translated
+from consumer.ledger.engine import instant_of, ledger_url, open_engine, probe, translated
 from consumer.ledger.migration import check_schema
 from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
@@ -64,6 +65,8 @@ class Ledger:
         the one this version knows, LedgerUnavailable when the database does not answer.
         """
         parsed = ledger_url(url)
+        if not await asyncio.to_thread(probe, parsed):
+            raise LedgerUnavailable("no such file")
         writing = open_engine(parsed, connections=1)
         reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
         try:

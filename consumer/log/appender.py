@@ -27,9 +27,10 @@ _MAX_BATCH_RECORDS = 1024
 _MAX_BATCH_BYTES = 8 << 20
 """Of one transaction; what is over waits for the next."""
 
+_COMMIT_BYTES = 3 * 4096
 _JOB_BYTES = 4096
 _LONE_JOB_BYTES = 1 << 20
-"""What a job is counted with towards the next checkpoint."""
+"""What goes into the WAL with any commit (a counter, a leaf, a pointer map), and with jobs."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -99,6 +100,7 @@ class Appender:
         self._clock = clock
         self._settle = settle
         self._room = Room(folder, limits)
+        self._probe = min(limits.max_record_bytes, limits.max_bytes // 20)
         self._file = CurrentFile(folder, self._room)
         self._folder = folder
         self._inbox: SimpleQueue[PendingAppend | Job | None] = SimpleQueue()
@@ -215,9 +217,10 @@ class Appender:
         except BaseException:
             _roll_back(connection)
             raise
-        self._room.grew(batch.size if appends else 0)
+        if appends or not all(job.shares for job in batch.jobs):
+            self._room.grew(batch.size if appends else 0)
         jobs = sum(_JOB_BYTES if job.shares else _LONE_JOB_BYTES for job in batch.jobs)
-        self._file.wrote(batch.size + jobs)
+        self._file.wrote(batch.size + jobs + _COMMIT_BYTES)
 
     def _refusal(self, connection: sqlite3.Connection, batch: Batch) -> str | None:
         if not batch.appends:
@@ -225,8 +228,10 @@ class Appender:
         return self._room.refusal(connection, self._file.number, batch.size)
 
     def look(self, connection: sqlite3.Connection, number: int) -> None:
-        """Raise LogUnavailable when a record would be refused now: a job's work."""
-        if problem := self._room.refusal(connection, number, 1):
+        """Raise LogUnavailable when a large record would be refused now: a job's work."""
+        if self._room.is_known_full():
+            raise LogUnavailable("the disk is full")
+        if problem := self._room.refusal(connection, number, self._probe):
             raise LogUnavailable(problem)
 
     def _note_refusal(self, batch: Batch) -> None:

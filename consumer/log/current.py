@@ -35,7 +35,7 @@ class CurrentFile:
         self._next_file_at = 0.0
         self._since_checkpoint = 0
         self._log = get_logger()
-        self.number = 0
+        self._take(0)
 
     def open(self) -> sqlite3.Connection:
         """
@@ -44,21 +44,26 @@ class CurrentFile:
         Raises LogUnavailable, ConfigError, sqlite3.Error and OSError.
         """
         if self._connection is not None:
-            if not self._folder.marker(self.number).exists():
+            if not self._marker.exists():
                 return self._connection
             self.drop()
         listing = self._folder.list()
-        usable = [n for n in listing.present if n not in listing.closed | self._broken]
-        if usable:
-            self.number = usable[-1]
+        current = listing.current
+        if current is not None and current > max(self._broken, default=0):
+            self._take(current)
             self._connection = open_to_append(self._folder, self.number)
             return self._connection
         return self._begin(max(listing.next_number, *(n + 1 for n in self._broken), 1))
 
+    def _take(self, number: int) -> None:
+        self.number = number
+        # Kept, for it is asked with every commit.
+        self._marker = self._folder.marker(number)
+
     def _begin(self, number: int) -> sqlite3.Connection:
         if time.monotonic() < self._next_file_at:
             raise LogUnavailable("no file works")
-        self.number = number
+        self._take(number)
         try:
             connection = open_to_append(self._folder, number)
             copy_groups(self._folder, connection, number)
@@ -101,6 +106,8 @@ class CurrentFile:
     def translate(self, error: sqlite3.Error) -> LogUnavailable:
         """Return what an error means to those who wait."""
         fault = fault_of(error)
+        if fault in {Fault.FULL, Fault.BROKEN}:
+            self._room.note_full()
         if fault is not Fault.BUSY:
             # A fresh connection next time: this one may hold half of what failed.
             self.drop()

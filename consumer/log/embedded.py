@@ -34,6 +34,7 @@ from consumer.telemetry import get_logger
 __all__ = ["EmbeddedLog", "LogLimits"]
 
 _CLOSE_BUDGET_S = 10.0
+_MAX_OFFSET = 1 << 63
 _PING_TIMEOUT_S = 2.0
 _READ_AT_ONCE = 500
 _FOLLOW_TURN = timedelta(seconds=5)
@@ -104,6 +105,8 @@ class EmbeddedLog:
         size = record.size
         if size > self._limits.max_record_bytes:
             raise RecordRefused(record.topic, f"{size} bytes are over the limit")
+        if not isinstance(record.value, bytes):
+            raise RecordRefused(record.topic, "value is no bytes")
         try:
             head = pack_head(record)
         except UnicodeEncodeError as exc:
@@ -143,8 +146,7 @@ class EmbeddedLog:
         """See `consumer.ports.Log`. Raises ValueError for a name that is no group's."""
         check_name(group)
         with hold_group(self._folder.path, group):
-            if await self._read(partial(self._reader.topics_of, group)) != frozenset(topics):
-                await self._write(lambda connection, _: store_topics(connection, group, topics))
+            await self._write(lambda connection, _: store_topics(connection, group, topics))
             committed = await self._read(partial(self._reader.committed, group))
             yield EmbeddedSubscription(
                 Cursor(self._source, topics, places=committed, group=group),
@@ -161,6 +163,8 @@ class EmbeddedLog:
         return await self._read(partial(self._reader.fetch, wanted))
 
     async def _commit(self, group: str, offsets: Mapping[tuple[Topic, int], int]) -> None:
+        if not all(0 <= at < _MAX_OFFSET for at in offsets.values()):
+            raise ValueError("an offset is 0 or more, and below 2**63")
         kept = dict(offsets)
         await self._write(lambda connection, _: store_offsets(connection, group, kept))
 
@@ -262,9 +266,11 @@ class EmbeddedLog:
 
     async def _close(self) -> None:
         self._is_closed = True
-        self._appender.stop()
+        # Readers first: the last to close a file moves its WAL in, and they may not write.
         closing = self._loop.run_in_executor(self._reading, self._reader.close)
-        await asyncio.wait({self._appender.stopped, closing}, timeout=_CLOSE_BUDGET_S)
+        await asyncio.wait({closing}, timeout=_CLOSE_BUDGET_S / 2)
+        self._appender.stop()
+        await asyncio.wait({self._appender.stopped}, timeout=_CLOSE_BUDGET_S / 2)
         if not self._appender.stopped.done():
             self._appender.abandon()
         self._reading.shutdown(wait=False, cancel_futures=True)

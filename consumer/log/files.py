@@ -110,8 +110,10 @@ class Listing:
 
     @property
     def current(self) -> int | None:
-        """The file to append to: the highest-numbered one that is not closed."""
-        return max((n for n in self.present if n not in self.closed), default=None)
+        """The file to append to, if there is one: the highest-numbered, unless it is closed."""
+        newest = max(self.present, default=0)
+        # One that is open below a closed one is one whose mark could not be written.
+        return newest if newest > max(self.closed, default=0) else None
 
     @property
     def next_number(self) -> int:

@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from consumer.core.event import Topic
@@ -33,12 +33,14 @@ def check_name(group: str) -> None:
 @contextmanager
 def hold_group(folder: Path, group: str) -> Iterator[None]:
     """Be the only reader of this group among all processes. Raises LogUnavailable."""
-    try:
-        with closing_descriptor(folder / f"group-{group}.lock") as descriptor:
-            _lock(descriptor, group)
-            yield
-    except OSError as exc:
-        raise LogUnavailable(f"cannot lock group {group}: {exc.strerror}") from exc
+    with ExitStack() as stack:
+        # Only what the lock itself meets is translated, not what its holder raises.
+        try:
+            path = folder / f"group-{group}.lock"
+            _lock(stack.enter_context(closing_descriptor(path)), group)
+        except OSError as exc:
+            raise LogUnavailable(f"cannot lock group {group}: {exc.strerror}") from exc
+        yield
 
 
 def _lock(descriptor: int, group: str) -> None:
@@ -79,6 +81,8 @@ def read_offsets(connection: sqlite3.Connection, group: str) -> Offsets:
 
 def store_topics(connection: sqlite3.Connection, group: str, topics: Sequence[Topic]) -> None:
     """Store which topics a group reads: those, and no other, wait for it when trimmed."""
+    if read_topics(connection, group) == frozenset(topics):
+        return
     connection.execute("DELETE FROM subscriptions WHERE name = ?", (group,))
     rows = [(group, topic.value) for topic in dict.fromkeys(topics)]
     connection.executemany("INSERT INTO subscriptions VALUES (?, ?)", rows)

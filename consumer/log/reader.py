@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from consumer.core.event import Topic
-from consumer.errors import LogUnavailable
+from consumer.errors import ConfigError, LogUnavailable
 from consumer.log.blocks import checksum, unpack
 from consumer.log.files import Fault, LogFolder, error_name, fault_of, open_to_read
-from consumer.log.groups import Offsets, read_offsets, read_topics
+from consumer.log.groups import Offsets, read_offsets
 from consumer.ports import Position, Record
 from consumer.telemetry import get_logger
 
@@ -99,15 +99,11 @@ class Reader:
                 offsets[place] = max(at, offsets.get(place, 0))
         return offsets
 
-    def topics_of(self, group: str) -> frozenset[Topic]:
-        """Return the topics a group reads, by the newest file that knows it."""
-        for number in reversed(self._present()):
-            if topics := self._ask(number, lambda source: read_topics(source, group)):
-                return topics
-        return frozenset()
-
     def check(self) -> None:
-        """Open every file that can be. Raises ConfigError for a newer format, LogUnavailable."""
+        """Try every file. Raises ConfigError for a newer format, LogUnavailable."""
+        for number in self._folder.list().present:
+            with suppress(sqlite3.Error):
+                open_to_read(self._folder, number).close()
         self._present()
 
     def close(self) -> None:
@@ -128,6 +124,8 @@ class Reader:
                     self._connections[number] = open_to_read(self._folder, number)
                 except sqlite3.Error as exc:
                     self._leave_out(number, exc)
+                except ConfigError as exc:
+                    self._be_silent(number, exc.code)
         readable = [number for number in present if number in self._connections]
         if present and not readable:
             raise LogUnavailable("no file can be read")
@@ -151,11 +149,14 @@ class Reader:
         fault = fault_of(error)
         if fault is Fault.BUSY:
             return
-        if number not in self._silent_until:
-            self._log.error("log.unavailable", partition=number, error=error_name(error))
-        self._silent_until[number] = time.monotonic() + _AGAIN_AFTER_S
+        self._be_silent(number, error_name(error))
         if fault is Fault.BROKEN:
             self._condemn(number, error)
+
+    def _be_silent(self, number: int, error: str) -> None:
+        if number not in self._silent_until:
+            self._log.error("log.unavailable", partition=number, error=error)
+        self._silent_until[number] = time.monotonic() + _AGAIN_AFTER_S
 
     def _drop(self, number: int) -> None:
         connection = self._connections.pop(number, None)

@@ -158,4 +158,5 @@ def _give_back(connection: sqlite3.Connection) -> bool:
         return False
     pages = min(_PAGES_AT_ONCE, free - _KEPT_PAGES)
     connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-    return True
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return bool(left < free)

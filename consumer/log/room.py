@@ -67,6 +67,7 @@ class Room:
         self._free = 0
         self._used = 0
         self._grown = 0
+        self._full_at: int | None = None
 
     def refusal(self, connection: sqlite3.Connection, number: int, growth: int) -> str | None:
         """Return why `growth` more bytes may not be written now, None when they may."""
@@ -83,6 +84,15 @@ class Room:
     def grew(self, growth: int) -> None:
         """Count what was written since the disk was asked."""
         self._grown += growth
+        self._full_at = None
+
+    def note_full(self) -> None:
+        """Remember how much was free when SQLite found the disk full all the same."""
+        self._full_at = self._free_now()
+
+    def is_known_full(self) -> bool:
+        """Return whether a write just failed for lack of space, and no more is free since."""
+        return self._full_at is not None and self._free_now() <= self._full_at
 
     @property
     def wants_trimming(self) -> bool:

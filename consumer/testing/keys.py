@@ -84,6 +84,12 @@ class FakeKeys:
         """Let the next refetch find the keys of these signers."""
         self.published = key_set(*signers)
 
+    def hold(self, document: bytes) -> None:
+        """Hold, and find published, the keys of a JWKS document."""
+        keys = parse_keys(document)
+        self.held = self.published = KeySet(keys, document, _URL, datetime(2026, 1, 1, tzinfo=UTC))
+        self._fetched.append(self.held)
+
     async def current(self) -> KeySet:
         """Return what is held. Raises KeysUnavailable when nothing is."""
         if self.held is None:

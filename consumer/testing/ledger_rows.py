@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from consumer.core.fact import Fact
 from consumer.core.lifecycle import (
@@ -216,5 +216,5 @@ def _checked(result: ResultEntry) -> ResultEntry:
     return replace(result, **_texts(result, ("event_id", "request_id", "submission_id")))
 
 
-def _texts(value: object, names: Iterable[str]) -> dict[str, str]:
+def _texts(value: object, names: Iterable[str]) -> dict[str, Any]:
     return {name: storable(getattr(value, name)) for name in names}

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Self
 from zlib import crc32
 
 from consumer.core.event import NewRecord, Topic
@@ -67,6 +68,14 @@ class MemoryLog:
         self._clock = clock
         self._max_record_bytes = max_record_bytes
         self._refusals: deque[ConsumerError] = deque()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, store: MemoryStore, *, clock: Clock, max_record_bytes: int = 32 << 20
+    ) -> AsyncIterator[Self]:
+        """Open a log on a store as one opens a real one."""
+        yield cls(clock=clock, store=store, max_record_bytes=max_record_bytes)
 
     def refuse_next(self, error: ConsumerError, times: int = 1) -> None:
         """Let the next `times` appends raise `error` and leave nothing behind."""

@@ -276,7 +276,9 @@ async def bad_entry_does_not_hurt_the_others(stage: Stage) -> None:
 
 
 async def hostile_text_and_numbers_survive(stage: Stage) -> None:
-    """NUL, lone surrogates and numbers of 400 digits rest in the ledger, escaped where they must."""
+    """
+    NUL, lone surrogates and numbers of 400 digits rest in the ledger, escaped where they must.
+    """
     huge = int("9" * 400)
     detail = {"text": HOSTILE, HOSTILE: [HOSTILE, {"n": huge}], "position": huge, "f": 1.5e300}
     await stage.ledger.record(
@@ -504,7 +506,14 @@ async def submissions_are_listed_oldest_first(stage: Stage) -> None:
             )
         )
 
-    assert ["s0", "s1"] == [one.submission_id for one in await stage.ledger.submissions(limit=2)]
+    await stage.ledger.record(tracked(at=T0 + 9 * SECOND, submission_id="s0"))
+
+    async def names(**wanted):
+        return [one.submission_id for one in await stage.ledger.submissions(**wanted)]
+
+    assert ["s0", "s1"] == await names(limit=2)
+    assert ["s0"] == await names(states=[SubmissionState.SUBMITTED, SubmissionState.LOST])
+    assert ["s1", "s2"] == await names(states=[SubmissionState.INTENDED])
 
 
 async def counts_name_every_state(stage: Stage) -> None:
@@ -643,7 +652,9 @@ async def later_facts_do_not_move_a_check(stage: Stage) -> None:
 
 
 async def earlier_cancel_replaces_a_later_one(stage: Stage) -> None:
-    """A cancel becomes due at the earliest instant that was ever planned, and is put off from there."""
+    """
+    A cancel becomes due at the earliest instant that was ever planned, and is put off from there.
+    """
     await stage.ledger.record(tracked(finish_by="2026-10-01T12:05:00.123456Z"))
     stage.clock.advance(timedelta(minutes=2))
     assert [] == await due(stage.ledger, "cancel")
@@ -661,7 +672,9 @@ async def earlier_cancel_replaces_a_later_one(stage: Stage) -> None:
 
 
 async def lease_keeps_others_away(stage: Stage) -> None:
-    """A leased row is nobody else's until its lease ends; then the late holder's writes are refused."""
+    """
+    A leased row is nobody else's until its lease ends; then the late holder's writes are refused.
+    """
     await stage.ledger.record(tracked())
     stage.clock.advance(timedelta(minutes=1))
     (first,) = await stage.ledger.take_due("check", limit=10, lease=LEASE)

@@ -6,7 +6,7 @@ nothing about another partition's.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -325,9 +325,7 @@ async def refuses_keys_that_are_no_text(backend: Backend) -> None:
 
 PROMISES = tuple(
     value
-    for name, value in list(globals().items())
-    if asyncio.iscoroutinefunction(value) and name != "gather"
+    for value in list(globals().values())
+    if asyncio.iscoroutinefunction(value) and value is not gather
 )
 """Every promise of this module."""
-
-__all__ = ["MAX_RECORD_BYTES", "PROMISES", "AsyncIterator", "Backend"]

@@ -124,7 +124,7 @@ def test_signed_message_is_four_lines(signer):
     """The signed bytes are four lines without one at the end, the timestamp as it was sent."""
     headers = SignedHeaders("r", "github|1", "007", "0" * 128)
 
-    assert b"r\ngithub|1\n007\nhash" == signed_message(headers, "hash")
+    assert signed_message(headers, "hash") == b"r\ngithub|1\n007\nhash"
 
 
 def test_only_verify_makes_a_verified_delivery(signer):
@@ -134,7 +134,7 @@ def test_only_verify_makes_a_verified_delivery(signer):
     with pytest.raises(InvariantBroken) as broken:
         VerifiedDelivery(delivery, key_set(signer).keys[0], object())
 
-    assert "only verify() makes a VerifiedDelivery" == str(broken.value)
+    assert str(broken.value) == "only verify() makes a VerifiedDelivery"
 
 
 def test_refusal_counts_the_keys(signer):
@@ -146,8 +146,8 @@ def test_refusal_counts_the_keys(signer):
     with pytest.raises(BadSignature) as keyless:
         verify(delivery, (), now=NOW)
 
-    assert "none of 2 keys verifies the signature" == str(refused.value)
-    assert 0 == keyless.value.keys_tried
+    assert str(refused.value) == "none of 2 keys verifies the signature"
+    assert keyless.value.keys_tried == 0
 
 
 def test_timestamp_is_judged_before_the_signature(signer):
@@ -197,9 +197,11 @@ def test_one_replaced_field_verifies_or_raises_a_delivery_error(signer, name, va
         headers = SignedHeaders(**fields | {name: value})
         verify(Delivery(headers, b"{}", NOW), key_set(signer).keys, now=NOW)
     except DeliveryError as error:
-        assert error.http_status in (400, 401)
+        status = error.http_status
     else:
-        assert headers == genuine
+        status = 200
+    is_same = fields[name] == value or (name == "signature" and fields[name] == value.lower())
+    assert status in ((200,) if is_same else (400, 401))
 
 
 @given(st.integers(0, 563), st.integers(1, 255))
@@ -263,7 +265,7 @@ def test_recorded_deliveries_verify_with_the_recorded_first_key(samples):
         with pytest.raises(BadSignature):
             verify(delivery, keys[1:], now=moment)
 
-    assert 4 == len(recorded)
+    assert len(recorded) == 4
 
 
 def test_mutations_of_recorded_deliveries_are_refused(samples):
@@ -284,7 +286,7 @@ def test_mutations_of_recorded_deliveries_are_refused(samples):
     st.integers(0, 255),
 )
 def test_libraries_agree_on_signatures_with_one_byte_changed(seed, message, place, flip):
-    """libsodium and OpenSSL agree on a genuine signature and on it with one byte changed."""
+    """Libsodium and OpenSSL agree on a genuine signature and on it with one byte changed."""
     private = Ed25519PrivateKey.from_private_bytes(seed)
     key, signature = private.public_key().public_bytes_raw(), private.sign(message)
     changed = signature[:place] + bytes([signature[place] ^ flip]) + signature[place + 1 :]
@@ -300,7 +302,7 @@ def test_libraries_agree_on_signatures_with_one_byte_changed(seed, message, plac
     st.binary(max_size=3),
 )
 def test_what_sodium_accepts_openssl_accepts(key, point, scalar, message):
-    """libsodium never accepts what OpenSSL refuses; the reverse needs a small order."""
+    """Libsodium never accepts what OpenSSL refuses; the reverse needs a small order."""
     signature = point + _encoded(scalar)
     sodium = sodium_accepts(key, signature, message)
     openssl = openssl_accepts(key, signature, message)
@@ -325,7 +327,7 @@ def test_identity_as_key_lets_openssl_accept_every_message():
     """One fixed signature under the identity key passes OpenSSL for every message."""
     universal = BASE_POINT + _encoded(1)
 
-    assert [True] * 9 == [openssl_accepts(IDENTITY, universal, bytes([n])) for n in range(9)]
+    assert [openssl_accepts(IDENTITY, universal, bytes([n])) for n in range(9)] == [True] * 9
 
 
 @pytest.mark.parametrize("y", range(FIELD, 2**255), ids=lambda y: f"p+{y - FIELD}")

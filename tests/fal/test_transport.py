@@ -1,6 +1,7 @@
 """Where the key may travel, and through whom."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from yarl import URL
@@ -10,6 +11,7 @@ from consumer.fal import fixed_credential, open_fal
 from consumer.fal.transport import is_safe_origin
 from consumer.ports import SubmitOrder, SubmitRefused
 from consumer.telemetry import Metrics
+from tests.fal.conftest import QUICK
 
 JOB = "019f7085-1439-7320-9a28-939d54dfcee5"
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -89,6 +91,37 @@ async def test_https_goes_through_the_proxy(proxy, open_client, environ):
     (head,) = heads
     assert head.startswith("CONNECT queue.fal.invalid:443 ")
     assert "Key" not in head
+
+
+async def test_proxy_may_ask_for_a_password_and_lack_a_scheme(proxy, open_client, environ):
+    """A proxy written as `user:password@host:port` is asked with that password."""
+    url, heads = proxy
+    environ("https_proxy", url.replace("http://", "me:pw@"))
+    fal = await open_client("https://queue.fal.invalid")
+
+    await fal.submit(SubmitOrder("a/b", {}))
+
+    assert "proxy-authorization: basic bwu6chc=" in heads[0].lower()
+
+
+async def test_silent_host_was_never_connected(open_client):
+    """A host that takes the connection and never ends its TLS handshake got nothing of ours."""
+
+    async def hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        heard.set()
+
+    heard = asyncio.Event()
+    async with await asyncio.start_server(hear_out, "127.0.0.1", 0) as mute:
+        port = mute.sockets[0].getsockname()[1]
+        limits = replace(QUICK, connect_s=0.1)
+        fal = await open_client(f"https://127.0.0.1:{port}", limits=limits)
+
+        answer = await fal.submit(SubmitOrder("a/b", {}))
+        await heard.wait()
+
+    assert answer == SubmitRefused(None, "not_connected")
 
 
 async def test_no_proxy_is_honoured(server, open_client, environ):

@@ -1,0 +1,194 @@
+"""`track` and `cancel`: asking a running `serve` about a request, and waiting for its answer."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import click
+
+from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters
+from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, with_settings
+from consumer.cli.terminal import Failed, Narrator, print_json
+from consumer.core.event import Event, Topic, decode
+from consumer.core.fact import Fact, FactName, Witness, fact_from
+from consumer.core.lifecycle import State
+from consumer.errors import EventError
+from consumer.ports import Ledger, Record
+
+if TYPE_CHECKING:
+    from consumer.settings import Settings
+
+_PATIENCE_S = 120.0
+# `serve` looks for an unknown id for half a minute, and asks a silent fal again and again:
+# by then a person wants the terminal back. What was asked for is not given up.
+
+
+@click.command(
+    cls=Explained,
+    example="fal-consumer track fal-ai/flux/dev 019f6af7-3088-7f03-b97d-84fec4a3ce12",
+)
+@click.argument("endpoint")
+@click.argument("request_id")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Comes with the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
+@with_settings
+def track(
+    settings: "Settings",
+    *,
+    endpoint: str,
+    request_id: str,
+    tags: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """
+    Follow a request that somebody else submitted with the same fal account.
+
+    From then on it is asked after, recorded, and ends with a result like any other.
+    """
+    log_to_stderr()
+    command = command_of(
+        {
+            "command": "track",
+            "command_id": uuid4().hex,
+            "endpoint": endpoint,
+            "request_id": request_id,
+            "tags": dict(tag.partition("=")[::2] for tag in tags),
+        }
+    )
+    run_loop(_within_patience(_track(settings, command), command.subject))
+    if as_json:
+        print_json({"request_id": command.subject, "outcome": "tracked"})
+    else:
+        click.echo(f"tracked: {command.subject}")
+
+
+async def _track(settings: "Settings", command: Event) -> None:
+    async with open_desk(settings) as desk:
+        with Narrator() as narrator:
+            narrator.step("handing it to `serve`")
+            await desk.ask(command)
+            while True:
+                news = await desk.look()
+                refuse_dead_letters(news, command)
+                facts = _facts(news, {command.subject})
+                if any(
+                    fact.name is FactName.TRACKED and fact.witness is Witness.COMMAND
+                    for fact in facts
+                ):
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled:
+    """What became of a cancel: a word for programs, a sentence for people."""
+
+    outcome: str
+    sentence: str
+    is_on_its_way: bool
+
+
+_OUTCOMES = {
+    FactName.CANCELLED: _Cancelled("removed", "fal took it out of the queue", is_on_its_way=True),
+    FactName.CANCEL_ACCEPTED: _Cancelled(
+        "asked", "fal was asked to stop it; it is followed to its end", is_on_its_way=True
+    ),
+    FactName.CANCEL_REFUSED: _Cancelled(
+        "refused", "fal no longer cancels it: it is done, or unknown there", is_on_its_way=False
+    ),
+    FactName.CANCEL_REMEMBERED: _Cancelled(
+        "remembered",
+        "its request id is not known yet; fal is asked as soon as it is",
+        is_on_its_way=True,
+    ),
+    FactName.STOPPED: _Cancelled("stopped", "it is never sent to fal", is_on_its_way=True),
+}
+
+
+@click.command(cls=Explained, example="fal-consumer cancel 019f6af7-3088-7f03-b97d-84fec4a3ce12")
+@click.argument("subject", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
+@with_settings
+def cancel(settings: "Settings", *, subject: str, as_json: bool) -> None:
+    """
+    Ask fal to stop a request. ID is a request id, or a submission id (sub_…).
+
+    Prints what came of it: removed, asked, remembered, stopped (exit code 0), refused or
+    ended (exit code 1). Asked is not cancelled: a running job may still succeed.
+    """
+    log_to_stderr()
+    command = command_of({"command": "cancel", "command_id": uuid4().hex, "subject": subject})
+    found = run_loop(_within_patience(_cancel(settings, command), subject))
+    if as_json:
+        print_json({"subject": subject, "outcome": found.outcome})
+    else:
+        click.echo(f"{found.outcome}: {found.sentence}")
+    click.get_current_context().exit(0 if found.is_on_its_way else 1)
+
+
+async def _cancel(settings: "Settings", command: Event) -> _Cancelled:
+    async with open_desk(settings) as desk:
+        ended = await _ended(desk.ledger, command.subject)
+        if ended is not None:
+            return ended
+        with Narrator() as narrator:
+            narrator.step("handing it to `serve`")
+            await desk.ask(command)
+            narrator.step("waiting for what fal says")
+            return await _answer(desk, command)
+
+
+async def _answer(desk: Desk, command: Event) -> _Cancelled:
+    while True:
+        news = await desk.look()
+        refuse_dead_letters(news, command)
+        names = await _names(desk.ledger, command.subject)
+        for fact in _facts(news, names):
+            if fact.name in _OUTCOMES:
+                return _OUTCOMES[fact.name]
+        ended = await _ended(desk.ledger, command.subject)
+        if ended is not None:
+            return ended
+
+
+async def _names(ledger: Ledger, subject: str) -> set[str]:
+    """Return the ids under which facts about the subject may appear."""
+    submission = await ledger.submission(subject)
+    bound = submission.request.value if submission and submission.request else ""
+    return {subject, bound} - {""}
+
+
+async def _ended(ledger: Ledger, subject: str) -> _Cancelled | None:
+    """Return that there is nothing left to cancel, or None."""
+    for name in await _names(ledger, subject):
+        request = await ledger.request(name)
+        if request is not None and request.end is not None:
+            state = request.end.state
+            is_cancelled = state is State.CANCELLED
+            return _Cancelled("ended", f"it has ended: {state.value}", is_cancelled)
+    return None
+
+
+def _facts(news: Sequence[Record], subjects: set[str]) -> list[Fact]:
+    """Return the facts about these subjects among the records; what is unreadable is no answer."""
+    facts = []
+    for record in news:
+        if record.position.topic is not Topic.LIFECYCLE or record.key not in subjects:
+            continue
+        try:
+            facts.append(fact_from(decode(record.headers, record.value)))
+        except EventError:
+            continue
+    return facts
+
+
+async def _within_patience(work: Coroutine[Any, Any, Answer], subject: str) -> Answer:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await work
+    except TimeoutError as exc:
+        raise Failed(
+            f"no answer within {_PATIENCE_S:g} s; `serve` goes on trying",
+            f"look at it with: fal-consumer timeline {subject}",
+        ) from exc

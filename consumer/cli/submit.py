@@ -1,0 +1,265 @@
+"""`submit`: put a job on the log, see it sent, and, if wanted, wait for its result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any
+from uuid import uuid4
+
+import click
+
+from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters, remedy
+from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
+from consumer.cli.terminal import (
+    Failed,
+    Narrator,
+    console,
+    foreign,
+    note,
+    print_json,
+    short_span,
+    word,
+)
+from consumer.core.command import Submit, parse_command, submission_id_of
+from consumer.core.event import Event, format_time, parse_time
+from consumer.core.lifecycle import Request, Submission, SubmissionState
+from consumer.core.result import Result
+from consumer.core.text import parse_json
+
+if TYPE_CHECKING:
+    from consumer.settings import Settings
+
+
+def _tags(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    tags = dict(text.partition("=")[::2] for text in given)
+    if not all(tags):
+        raise click.BadParameter("expected NAME=VALUE, like customer=17")
+    return tags
+
+
+def _span(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> timedelta | None:
+    from consumer.setting_values import parse_span  # noqa: PLC0415
+
+    try:
+        return parse_span(given)
+    except ValueError as exc:
+        raise click.BadParameter(f"expected {exc}") from exc
+
+
+@dataclass
+class Errand:
+    """One submit on its way: the command, how to show it, and what is known of it by now."""
+
+    command: Event
+    waits: bool
+    as_json: bool
+    request_id: str = ""
+
+    @property
+    def submission_id(self) -> str:
+        """Our id of the submission."""
+        return submission_id_of(self.command.id)
+
+    @property
+    def input_sha256(self) -> str:
+        """What makes two submits with one id the same."""
+        command = parse_command(self.command.data)
+        return command.input_sha256 if isinstance(command, Submit) else ""
+
+
+@click.command(
+    cls=Explained,
+    example="""\
+echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wait""",
+)
+@click.argument("endpoint")
+@click.option(
+    "--input",
+    "source",
+    type=click.File("rb"),
+    required=True,
+    metavar="FILE",
+    help="The model's input, a JSON object; - is standard input.",
+)
+@click.option("--wait", "waits", is_flag=True, help="Wait for the result and print it.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_tags,
+    help="Comes back with the result. Repeat it, up to ten times.",
+)
+@click.option(
+    "--start-within",
+    metavar="SPAN",
+    callback=_span,
+    help="Cancel it if it has not started after this: 10m, 2h.",
+)
+@click.option(
+    "--finish-within",
+    metavar="SPAN",
+    callback=_span,
+    help="Cancel it if it has not finished after this.",
+)
+@click.option(
+    "--id",
+    "command_id",
+    metavar="ID",
+    help="Your own id of this job: the same id again never sends a second one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the ids, or the whole result.")
+@with_settings
+def submit(
+    settings: "Settings",
+    *,
+    endpoint: str,
+    source: IO[bytes],
+    waits: bool,
+    as_json: bool,
+    **more: Any,
+) -> None:
+    """
+    Submit a job to fal through the running `serve`, exactly once.
+
+    Prints the request id as soon as fal has given one; with --wait the result when it is
+    there. Exit code 1: refused, not known to be sent, or (with --wait) any end but success.
+    """
+    log_to_stderr()
+    errand = Errand(command_of(_fields(endpoint, source, more)), waits, as_json)
+    try:
+        code = run_loop(_submit(settings, errand))
+    except KeyboardInterrupt:
+        note(
+            "\nthe job goes on without you; look at it with: "
+            f"fal-consumer timeline {errand.request_id or errand.submission_id}"
+        )
+        raise
+    click.get_current_context().exit(code)
+
+
+def _fields(endpoint: str, source: IO[bytes], more: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        value = parse_json(source.read())
+    except ValueError as exc:
+        raise click.UsageError("--input: not JSON") from exc
+    if not isinstance(value, dict):
+        raise click.UsageError(f"--input: expected a JSON object, got {type(value).__name__}")
+    now = datetime.now(UTC)
+    return {
+        "command": "submit",
+        "command_id": more["command_id"] or uuid4().hex,
+        "endpoint": endpoint,
+        "input": value,
+        "tags": more["tags"],
+        "start_by": _deadline(now, more["start_within"]),
+        "finish_by": _deadline(now, more["finish_within"]),
+    }
+
+
+def _deadline(now: datetime, span: timedelta | None) -> str | None:
+    return None if span is None else format_time(now + span)
+
+
+async def _submit(settings: "Settings", errand: Errand) -> int:
+    async with open_desk(settings) as desk:
+        with Narrator() as narrator:
+            narrator.step("handing it to `serve`")
+            await desk.ask(errand.command)
+            submission = await _sent(desk, errand, narrator)
+            errand.request_id = submission.request.value if submission.request else ""
+            if errand.waits:
+                request = await _ended(desk, errand.request_id, narrator)
+        if not errand.waits:
+            _print_sent(submission, errand)
+            return 0
+        document = await desk.ledger.result(errand.request_id)
+        result = Result.model_validate(parse_json(document or b"{}"))
+        _print_result(result, request, errand)
+        return 0 if result.outcome == "succeeded" else 1
+
+
+async def _sent(desk: Desk, errand: Errand, narrator: Narrator) -> Submission:
+    """Return the submission once fal gave it a request id. Raises Failed where it never will."""
+    while True:
+        refuse_dead_letters(await desk.look(), errand.command)
+        submission = await desk.ledger.submission(errand.submission_id)
+        if submission is None:
+            continue
+        if submission.input_sha256 not in ("", errand.input_sha256):
+            reason = "command_conflict"
+            raise Failed("refused: this --id was used with another input", remedy(reason))
+        state = submission.state
+        if submission.request is not None and state is SubmissionState.SUBMITTED:
+            return submission
+        if state is SubmissionState.REFUSED:
+            reason = submission.reason
+            raise Failed(f"refused: {reason}", remedy(reason) or _look_hint(errand))
+        if state in (SubmissionState.CANCELLED, SubmissionState.LOST):
+            raise Failed(f"{state.value}: {submission.reason}", _look_hint(errand))
+        if state is SubmissionState.UNKNOWN and not errand.waits:
+            raise Failed(
+                "fal did not answer clearly: the job may exist, and is not sent again",
+                f"`serve` goes on looking for it; {_look_hint(errand)}",
+            )
+        if state is SubmissionState.UNKNOWN:
+            narrator.say("fal did not answer clearly; looking for the job")
+        else:
+            narrator.step("sending it to fal")
+
+
+async def _ended(desk: Desk, request_id: str, narrator: Narrator) -> Request:
+    """Return the request once it has an end and its result is published."""
+    while True:
+        request = await desk.ledger.request(request_id)
+        if request is not None:
+            if request.result is not None and not request.is_open:
+                return request
+            narrator.say(f"{request_id}: {_standing(request)}")
+        await desk.look()
+
+
+def _standing(request: Request) -> str:
+    if request.state.value == "queued" and request.queue_position is not None:
+        return f"queued, {request.queue_position} ahead of it"
+    return f"{request.state.value}, fetching its result" if request.end else request.state.value
+
+
+def _look_hint(errand: Errand) -> str:
+    return f"look at it with: fal-consumer timeline {errand.request_id or errand.submission_id}"
+
+
+def _print_sent(submission: Submission, errand: Errand) -> None:
+    if errand.as_json:
+        print_json(
+            {
+                "request_id": errand.request_id,
+                "submission_id": submission.submission_id,
+                "command_id": errand.command.id,
+                "state": submission.state.value,
+            }
+        )
+    else:
+        click.echo(errand.request_id)
+
+
+def _print_result(result: Result, request: Request, errand: Errand) -> None:
+    if errand.as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    out = console()
+    took = short_span(parse_time(result.ended_at) - request.first_at)
+    out.print(word(result.outcome), foreign(f"{errand.request_id} after {took}"))
+    problem = result.error_type or result.error or result.reason
+    if result.outcome != "succeeded" and problem:
+        out.print(foreign(f"  {problem}"))
+    for media in result.media if result.outcome == "succeeded" else ():
+        out.print(foreign(f"  {media.url}"), soft_wrap=True)
+    if result.billable_units is not None:
+        out.print(foreign(f"  billable units: {result.billable_units}"))
+    if result.output_missing is not None:
+        out.print(foreign(f"  no output: {result.output_missing}"))
+    elif result.outcome == "succeeded" and not result.media:
+        out.print(foreign(f"  the output: fal-consumer timeline {errand.request_id} --json"))
