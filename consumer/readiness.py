@@ -8,12 +8,13 @@ is trouble elsewhere, which must not take the receiver out of service.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from consumer.errors import Unavailable
 
 _LOOK_EVERY_S = 2.0
+_LOOK_TIMEOUT_S = 5.0
 
 
 class Pinged(Protocol):
@@ -61,12 +62,13 @@ class Readiness:
     async def kept_fresh(self) -> AsyncIterator[None]:
         """Look every two seconds while the context lasts; the first look is done on entering."""
         await self._look()
-        async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look_on())
-            try:
-                yield
-            finally:
-                looking.cancel()
+        looking = asyncio.create_task(self._look_on())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
 
     async def _look_on(self) -> None:
         while True:
@@ -76,8 +78,11 @@ class Readiness:
     async def _look(self) -> None:
         for name, part in self._needed.items():
             try:
-                await part.ping()
+                async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                    await part.ping()
                 self._failed.pop(name, None)
             except Unavailable as exc:
                 self._failed[name] = f"{name}: {exc.problem}"
+            except TimeoutError:
+                self._failed[name] = f"{name}: does not answer"
         self._has_looked = True

@@ -11,6 +11,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Protocol, TextIO
 
+import stamina
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -98,12 +99,40 @@ def configure_logs(*, level: str, format: str, stream: TextIO | None = None) -> 
     if format == "json":
         shared.append(structlog.processors.format_exc_info)
         last = structlog.processors.JSONRenderer(serializer=_compact_json)
+    # Retries of calls to fal are counted by us; the library's own lines are not in our list.
+    stamina.instrumentation.set_on_retry_hooks([])
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(_Lines(out)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+class _Lines:
+    """
+    A stream that nobody has to fear: a line that cannot be written is left out, and counted.
+
+    A full disk behind standard error must not stop a delivery that is durable elsewhere.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.left_out = 0
+
+    def write(self, text: str) -> None:
+        """Write, or count."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self.left_out += 1
+
+    def flush(self) -> None:
+        """Flush, or count."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.left_out += 1
 
 
 def _compact_json(values: Any, **_: Any) -> str:

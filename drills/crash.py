@@ -81,7 +81,7 @@ class CrashRun:
     """One run on one folder."""
 
     def __init__(self, folder: Path, simulator: Simulator, *, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311  when to kill is no secret
+        self._random = random.Random(seed)
         self._simulator = simulator
         self._account = SimulatorConfig(seed=seed).account
         self.service = ServiceProcess(folder, _environ(simulator, self._account))
@@ -188,10 +188,10 @@ class CrashRun:
         orphans = await self._orphans(ledger)
         entries = self._simulator.books().requests
         expected = {request_id for request_id, _ in self._debts} | (entries.keys() - orphans)
-        are_ended = all(
-            entry.end != "open" for key, entry in entries.items() if key not in orphans
+        are_ended = all(entry.end != "open" for key, entry in entries.items() if key not in orphans)
+        return (
+            held >= expected and are_ended and not self._simulator.pending()["pending_deliveries"]
         )
-        return held >= expected and are_ended and not self._simulator.pending()["pending_deliveries"]
 
     async def _orphans(self, ledger: Ledger) -> set[str]:
         """
@@ -268,9 +268,7 @@ class CrashRun:
                 said = f"{request_id} ({entry.scenario}): fal says {entry.end}, we say {told}"
                 self.report.mistakes.append(said)
         self.report.webhooks_acknowledged = sum(
-            attempt.answer == 200
-            for entry in books.requests.values()
-            for attempt in entry.attempts
+            attempt.answer == 200 for entry in books.requests.values() for attempt in entry.attempts
         )
         for request_id, _ in self._debts:
             if request_id not in held or held[request_id].result is None:
@@ -364,8 +362,6 @@ async def run_crashes(folder: Path, *, kills: int, seed: int) -> CrashReport:
             return await run.play(kills=kills)
         finally:
             await run.service.kill()
-
-
 
 
 def main() -> int:

@@ -1,127 +1,14 @@
-"""A whole service in this process, against a simulator in this process."""
+"""Fixtures of the end-to-end tests."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-from pydantic import SecretStr
 
-from consumer.app import Service, open_service, utc_now
-from consumer.core.command import command_event
-from consumer.core.event import Topic, encode
-from consumer.core.lifecycle import Request
-from consumer.jwks import KeyTimes
-from consumer.ports import Record
-from consumer.settings import Address, Settings
-from consumer.simulator import Simulator, SimulatorConfig
-from consumer.testing.rig import free_port
-
-_T = TypeVar("_T")
-ACCOUNT = SimulatorConfig(seed=0).account
-PATIENCE_S = 30.0
-
-
-@dataclass
-class Stage:
-    """A running service and its simulator."""
-
-    simulator: Simulator
-    service: Service
-    settings: Settings
-
-    async def command(self, **fields: Any) -> None:
-        """Put a command on the log, as another service would."""
-        event = command_event(fields, source="test", at=utc_now())
-        await self.service.backends.log.append(encode(event))
-
-    async def submit(self, command_id: str, **model_input: Any) -> None:
-        """Ask for a job; `simulate` in the input names its scenario."""
-        await self.command(
-            command="submit",
-            command_id=command_id,
-            endpoint="fal-ai/flux/dev",
-            input={"prompt": "a red apple", **model_input},
-        )
-
-    async def records(self, *topics: Topic) -> list[Record]:
-        """Return what stands in the log now."""
-        return [record async for record in self.service.backends.log.read(topics)]
-
-    async def request(self, request_id: str) -> Request | None:
-        """Return what the ledger says."""
-        return await self.service.backends.ledger.request(request_id)
-
-    async def ended(self, request_id: str) -> Request:
-        """Wait for the result of a request."""
-
-        async def look() -> Request | None:
-            request = await self.request(request_id)
-            return request if request and request.result and not request.is_open else None
-
-        return await until(look)
-
-    async def only_request(self) -> str:
-        """Wait for the simulator's only request and return its id."""
-
-        async def look() -> str | None:
-            return next(iter(self.simulator.books().requests), None)
-
-        return await until(look)
-
-
-async def until(look: Callable[[], Awaitable[_T | None]]) -> _T:
-    """Return what `look` finds, asked again and again within one generous time."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            found = await look()
-            if found:
-                return found
-            await asyncio.sleep(0.02)
+from tests.end_to_end import stage
 
 
 @pytest.fixture
 def open_stage(tmp_path: Path):
-    """Open a stage; arguments go to the simulator's configuration and to the settings."""
-
-    @asynccontextmanager
-    async def opened(
-        *,
-        simulator: dict[str, Any] | None = None,
-        clock: Callable[[], datetime] = utc_now,
-        key_times: KeyTimes | None = None,
-        **changes: Any,
-    ) -> AsyncIterator[Stage]:
-        config = SimulatorConfig(**{"seed": 1, "time_scale": 0.02, **(simulator or {})})
-        async with Simulator(config, now=lambda: clock().timestamp()) as sim:
-            port = free_port()
-            settings = Settings(
-                **{
-                    "fal_key": SecretStr("test:key"),
-                    "listen": Address("127.0.0.1", port),
-                    "console_listen": Address("127.0.0.1", 0),
-                    "public_url": f"http://127.0.0.1:{port}",
-                    "accounts": (ACCOUNT,),
-                    "data_dir": tmp_path / "data",
-                    "jwks_url": sim.jwks_url,
-                    "queue_url": sim.url,
-                    "api_url": sim.platform_url,
-                    "first_check_s": 0.5,
-                    "log_reserve_bytes": 0,
-                    **changes,
-                }
-            )
-            async with open_service(settings, clock=clock, key_times=key_times) as service:
-                stop = asyncio.Event()
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(service.run(stop))
-                    try:
-                        yield Stage(sim, service, settings)
-                    finally:
-                        stop.set()
-
-    return opened
+    """Open a service and its simulator on a folder of this test."""
+    return partial(stage.open_stage, tmp_path)
