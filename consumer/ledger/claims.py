@@ -11,7 +11,8 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, text, update
 from consumer.core.event import NewRecord
 from consumer.core.text import storable
 from consumer.ledger.engine import insert_new
-from consumer.ledger.rows import Row, claim_of, claim_row, detail_bytes, event_columns, micros
+from consumer.ledger.operational_rows import claim_of, claim_row, detail_bytes, event_columns
+from consumer.ledger.rows import Row, micros
 from consumer.ledger.tables import UNPUBLISHED, claims
 from consumer.ports import Claim, ClaimKind
 

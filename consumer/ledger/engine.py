@@ -8,6 +8,7 @@ no exception of a library leaves `translated`.
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from consumer.errors import ConfigError, LedgerUnavailable, UndecodableEvent
-from consumer.ledger.rows import instant, micros
+from consumer.ledger.rows import instant
 from consumer.ports import Clock
 
 _BUSY_TIMEOUT_MS = 5_000
@@ -143,16 +144,11 @@ _TAKE_TURN = text("SELECT pg_advisory_xact_lock(:turn)")
 _DATABASE_NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)")
 
 
-def now_of(connection: Connection, clock: Clock) -> int:
-    """Return now in microseconds: the database's own time where several machines share it."""
+def instant_of(connection: Connection, clock: Clock) -> datetime:
+    """Return now, aware UTC: the database's own time where several machines share it."""
     if connection.dialect.name == "postgresql":
-        return int(connection.execute(_DATABASE_NOW).scalar_one())
-    return micros(clock())
-
-
-def instant_of(connection: Connection, clock: Clock) -> Any:
-    """Return `now_of` as an aware UTC datetime."""
-    return instant(now_of(connection, clock))
+        return instant(int(connection.execute(_DATABASE_NOW).scalar_one()))
+    return clock()
 
 
 @cache

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, bindparam, delete, or_, select
 
 from consumer.core.text import storable
 from consumer.ledger.engine import upsert
-from consumer.ledger.rows import Row, micros, parked_of
+from consumer.ledger.operational_rows import parked_of
+from consumer.ledger.rows import Row, micros
 from consumer.ledger.schedules import MAX_SPAN
 from consumer.ledger.tables import parked
 from consumer.ports import Parked

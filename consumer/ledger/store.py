@@ -8,7 +8,7 @@ writer, reads have connections of their own and never wait for it.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -24,10 +24,10 @@ from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
 from consumer.ledger.engine import instant_of, ledger_url, open_engine, probe, translated
 from consumer.ledger.migration import check_schema
+from consumer.ledger.operational_rows import claim_row, parked_row
 from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
 from consumer.ledger.recounting import recount_some
-from consumer.ledger.rows import claim_row, parked_row
 from consumer.ledger.writer import Writer
 from consumer.ports import (
     Claim,
@@ -41,6 +41,7 @@ from consumer.ports import (
 )
 
 _READERS = 2
+_NOTHING = Prepared()  # what a command adds: it need not wait for a transaction
 _Answer = TypeVar("_Answer")
 
 
@@ -83,14 +84,19 @@ class Ledger:
             await writing.dispose()
 
     async def record(self, entry: Entry) -> Recorded:
-        return await self._writer.record(prepare(entry))
+        """As the port says."""
+        prepared = prepare(entry)
+        if prepared == _NOTHING:
+            return Recorded(is_new=False)
+        return await self._writer.record(prepared)
 
     async def recount(self, accounts: Sequence[str]) -> int:
+        """As the port says."""
         changed = 0
         while True:
             found: int = await self._write(
                 lambda connection: recount_some(
-                    connection, accounts, plan=self._plan, now=instant_of(connection, self._clock)
+                    connection, accounts, plan=self._plan, now=self._now(connection)
                 )
             )
             if not found:
@@ -98,72 +104,85 @@ class Ledger:
             changed += found
 
     async def request(self, request_id: str) -> Request | None:
+        """As the port says."""
         return await self._read(reading.request, request_id)
 
     async def submission(self, submission_id: str) -> Submission | None:
+        """As the port says."""
         return await self._read(reading.submission, submission_id)
 
     async def requests(self, wanted: RequestFilter) -> Sequence[Request]:
+        """As the port says."""
         return await self._read(reading.listed_requests, wanted)
 
     async def submissions(
         self, *, states: Sequence[SubmissionState] = (), limit: int = 100
     ) -> Sequence[Submission]:
+        """As the port says."""
         return await self._read(reading.listed_submissions, states, limit)
 
     async def timeline(self, subject: str) -> Sequence[Fact]:
+        """As the port says."""
         return await self._read(reading.timeline, subject)
 
     async def evidence(self, request_id: str) -> Sequence[Evidence]:
+        """As the port says."""
         return await self._read(reading.evidence, request_id)
 
     async def result(self, subject: str) -> bytes | None:
+        """As the port says."""
         return await self._read(reading.result, subject)
 
     async def key_sets(self, url: str) -> Sequence[KeySetEntry]:
+        """As the port says."""
         return await self._read(reading.sets_of, url)
 
     async def counts(self) -> Mapping[str, int]:
+        """As the port says."""
         return await self._read(reading.counts)
 
     async def claim(self, claim: Claim) -> Claim:
+        """As the port says."""
         return await self._write(partial(claims.claim, wanted=claim_row(claim)))
 
     async def latest_claim(self, kind: ClaimKind, key: str) -> Claim | None:
+        """As the port says."""
         return await self._read(claims.latest_claim, kind, key)
 
     async def settle_claim(self, claim: Claim, event: NewRecord, detail: Mapping[str, Any]) -> None:
+        """As the port says."""
         await self._write(partial(claims.settle, row=claims.settled(claim, event, detail)))
 
     async def mark_published(self, claim: Claim) -> None:
+        """As the port says."""
         await self._write(partial(claims.mark_published, claim=claim))
 
     async def open_claims(self, kind: ClaimKind, limit: int) -> Sequence[Claim]:
+        """As the port says."""
         return await self._read(
-            lambda connection: claims.open_claims(
-                connection, kind, limit, instant_of(connection, self._clock)
-            )
+            lambda connection: claims.open_claims(connection, kind, limit, self._now(connection))
         )
 
     async def take_due(self, schedule: str, *, limit: int, lease: timedelta) -> Sequence[Due]:
+        """As the port says."""
         return await self._write(
             lambda connection: schedules.take_due(
                 connection,
                 schedule,
                 limit=limit,
                 lease=lease,
-                now=instant_of(connection, self._clock),
+                now=self._now(connection),
             )
         )
 
     async def put_off(self, due: Due, until: timedelta) -> bool:
+        """As the port says."""
         return await self._write(
-            lambda connection: schedules.put_off(
-                connection, due, until, instant_of(connection, self._clock)
-            )
+            lambda connection: schedules.put_off(connection, due, until, self._now(connection))
         )
 
     async def finish(self, due: Due) -> bool:
+        """As the port says."""
         return await self._write(partial(schedules.finish, due=due))
 
     async def release_leases(self) -> None:
@@ -171,24 +190,31 @@ class Ledger:
         await self._write(schedules.release)
 
     async def park(self, parked: Parked) -> None:
+        """As the port says."""
         await self._write(partial(parking.park, row=parked_row(parked)))
 
     async def take_parked(self, group: str, *, limit: int) -> Sequence[Parked]:
+        """As the port says."""
         return await self._read(
             lambda connection: parking.take_parked(
-                connection, group, limit=limit, now=instant_of(connection, self._clock)
+                connection, group, limit=limit, now=self._now(connection)
             )
         )
 
     async def unpark(self, parked: Parked) -> None:
+        """As the port says."""
         await self._write(partial(parking.unpark, parked_id=parked.id))
 
     async def ping(self) -> None:
+        """As the port says."""
         await self._read(lambda connection: connection.execute(select(1)).scalar_one())
 
     def _record_all(self, connection: Connection, entries: Sequence[Prepared]) -> list[Recorded]:
-        now = instant_of(connection, self._clock)
+        now = self._now(connection)
         return record_all(connection, entries, plan=self._plan, now=now)
+
+    def _now(self, connection: Connection) -> datetime:
+        return instant_of(connection, self._clock)
 
     async def _write(self, work: Callable[[Connection], _Answer]) -> _Answer:
         answer: _Answer = await self._writer.write(work)

@@ -8,6 +8,7 @@ written since could have used up what was left.
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,7 +50,7 @@ class LogLimits:
     reserve_bytes: int = 512 << 20
     max_record_bytes: int = 32 << 20
     max_pending_bytes: int = 64 << 20
-    retention: dict[Topic, timedelta] = field(default_factory=_default_retention)
+    retention: Mapping[Topic, timedelta] = field(default_factory=_default_retention)
     own_groups: frozenset[str] = frozenset({"fetch", "record", "commands"})
 
     def kept_for(self, topic: Topic) -> timedelta:

@@ -36,6 +36,7 @@ from consumer.ports import (
     Plan,
     Position,
     Record,
+    Recorded,
     RequestFilter,
 )
 
@@ -353,6 +354,11 @@ async def conflict_in_one_batch_is_told_once(stage: Stage) -> None:
     recorded = await asyncio.gather(*(stage.ledger.record(entry) for entry in ended))
 
     assert 1 == sum(one.became_conflicted for one in recorded)
+
+
+async def entry_without_anything_is_no_news(stage: Stage) -> None:
+    """An entry that adds nothing, as a command's, changes nothing."""
+    assert Recorded(is_new=False) == await stage.ledger.record(Entry("command"))
 
 
 # ---------------------------------------------------------------- evidence and accounts

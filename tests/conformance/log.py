@@ -26,7 +26,7 @@ MAX_RECORD_BYTES = 100_000
 
 
 class Backend(Protocol):
-    """An empty log of one engine. Opening it again is a restart; twice at once, a second process."""
+    """An empty log of one engine. Opened again it has restarted; twice at once, it is shared."""
 
     def open(self) -> AbstractAsyncContextManager[Log]: ...
 

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +88,7 @@ async def test_kill_loses_nothing_acknowledged(tmp_path, seed):
 async def test_two_processes_append_at_once(tmp_path):
     """Two processes share the offsets without a gap, and both lose nothing."""
     processes = [await start_appending(tmp_path, name, total=1500) for name in "ab"]
-    acknowledged = sum([await acknowledged_by(process) for process in processes], [])
+    acknowledged = [line for process in processes for line in await acknowledged_by(process)]
 
     found = await read_all(tmp_path)
     assert 3000 == len(acknowledged) == len(found)
@@ -126,8 +126,8 @@ async def test_appends_go_on_after_a_file_was_closed(tmp_path):
     assert {(Topic.COMPLETIONS, 1): 1} == committed
 
 
-@asynccontextmanager
-async def small_disk(folder: Path, size: str):
+@contextmanager
+def small_disk(folder: Path, size: str):
     """Give a folder a disk of its own; skip where this user may not mount."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
@@ -166,7 +166,7 @@ async def until_available(log) -> None:
 async def test_full_disk_refuses_and_recovers(tmp_path, reserve):
     """A full disk, with a reserve or to the last byte, refuses; with room again it takes on."""
     limits = LogLimits(reserve_bytes=reserve)
-    async with small_disk(tmp_path / "disk", "12m") as disk:
+    with small_disk(tmp_path / "disk", "12m") as disk:
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(3 << 20))
         async with EmbeddedLog.open(disk / "log", clock=now, limits=limits) as log:

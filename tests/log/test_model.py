@@ -144,6 +144,6 @@ async def drive(actions, folder: Path) -> None:
 @given(ACTIONS)
 @settings(max_examples=60, deadline=None)
 def test_log_does_what_its_model_does(actions):
-    """After any actions the log holds what the model holds, and its group stands where it should."""
+    """After any actions the log holds what the model holds, and its group stands as there."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(drive(actions, Path(folder)))
