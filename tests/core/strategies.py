@@ -1,4 +1,4 @@
-"""What hypothesis draws from: text with everything in it, JSON, instants, facts, events."""
+"""What hypothesis draws from: any text, JSON, instants, facts, events; and facts by hand."""
 
 import string
 from datetime import UTC, datetime, timedelta
@@ -138,3 +138,28 @@ results = st.builds(
     media=st.lists(st.builds(Media, url=texts, content_type=maybe_texts), max_size=2),
     ended_at=st.just("2026-01-01T12:00:00.000000Z"),
 )
+
+
+def told(name, witness=Witness.STATUS, seconds=0, *, submission_id="", **detail) -> Fact:
+    at = NOW + seconds * timedelta(seconds=1)
+    return new_fact(
+        FactName(name),
+        witness,
+        at,
+        request_id=REQUEST_ID,
+        submission_id=submission_id,
+        detail=detail,
+    )
+
+
+def signed(name, *, counts=True, account="github|1", fact_id="w") -> Fact:
+    return Fact(
+        FactName(name),
+        Witness.WEBHOOK,
+        NOW,
+        fact_id,
+        REQUEST_ID,
+        signed=True,
+        account=account,
+        counts=counts,
+    )

@@ -264,6 +264,9 @@ def test_missing_evidence_is_named(signer, name):
         (200, b'{"a":1}', _ok({"a": 1})),
         (200, b"null", Completion(REQUEST_ID, FactName.SUCCEEDED, 200, has_output=True)),
         (422, dump_json(MISSING), _failed(422, "Unexpected status code: 422", "missing", MISSING)),
+        (299, b"0", Completion(REQUEST_ID, FactName.SUCCEEDED, 299, has_output=True, output=0)),
+        (300, b"0", _failed(300, "Unexpected status code: 300", None, 0)),
+        (199, b"0", _failed(199, "Unexpected status code: 199", None, 0)),
         (
             503,
             dump_json(FLAT),

@@ -99,6 +99,20 @@ def test_refusal_tells_the_length_and_not_the_value():
     )
 
 
+@pytest.mark.parametrize(
+    "place, longest", [(0, "!" * 256), (1, "~" * 256), (2, "9" * 12), (3, "f" * 128)]
+)
+def test_each_header_has_its_longest_form(place, longest):
+    """The longest form of each header is accepted, and one character more is refused."""
+    values = list(GENUINE.values())
+    values[place] = longest
+    assert SignedHeaders(*values)
+
+    values[place] += longest[0]
+    with pytest.raises(MalformedDelivery):
+        SignedHeaders(*values)
+
+
 @pytest.mark.parametrize("seconds", [-300, -299, 0, 300])
 def test_timestamps_within_the_tolerance_pass(seconds):
     """A timestamp up to 300 s away, either way, is accepted, the edge included."""
