@@ -18,9 +18,9 @@ from pathlib import Path
 
 from consumer.core.event import event_id
 from consumer.core.fact import Fact, FactName, Witness
-from consumer.core.lifecycle import Request
 from consumer.core.policy import Policies, cancel_at, check_at
 from consumer.core.projection import Entry, Evidence
+from consumer.core.standing import Request
 from consumer.ledger import Ledger, migrate
 from consumer.ports import Plan
 

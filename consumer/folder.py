@@ -7,13 +7,19 @@ Files made here are readable by their owner alone.
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from consumer.errors import ConfigError
 
 _LOCK = "serve.lock"
+_SECRETS_LOCK = "secrets.lock"
+_HOLD_TRIES = 5
+_HOLD_PAUSE_S = 0.05
+# A command that only looks who holds the folder has the lock for a moment.
 
 
 class DataFolder:
@@ -67,49 +73,87 @@ class DataFolder:
         Raises ConfigError that names the process which holds it.
         """
         self.make()
-        file = (self.path / _LOCK).open("a+")
-        try:
+        with _opened(self.path / _LOCK) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file, tries=_HOLD_TRIES)
             except OSError as exc:
                 holder = _holder(file.name) or "another process"
-                raise ConfigError(
-                    [
-                        f"FAL_CONSUMER_DATA_DIR: {self.path} is in use by {holder}; "
-                        "stop it first, or choose another folder"
-                    ]
-                ) from exc
+                problem = f"{self.path} is in use by {holder}"
+                advice = "stop it first, or choose another folder"
+                raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}; {advice}"]) from exc
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield
-        finally:
-            file.close()
 
     def holder(self) -> str | None:
         """Return the process that holds the folder, as `process 123`, or None when nobody does."""
         path = self.path / _LOCK
         if not path.is_file():
             return None
-        with path.open("a") as file:
+        with _opened(path) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             except OSError:
                 return _holder(str(path)) or "another process"
         return None
 
     def made_secret(self, path: Path, line: str | None = None) -> Path:
-        """Return `path`, having made it with one fresh secret, mode 0600, where it is missing."""
-        if not path.exists():
-            text = line or secrets.token_hex(32)
-            draft = path.with_suffix(f".{os.getpid()}")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
+        """
+        Return `path`, having made it with one fresh secret, mode 0600, where it is missing.
+
+        Whoever makes it at the same time finds the same one. Raises ConfigError.
+        """
+        if path.exists():
+            return path
+        try:
+            # Under a lock, because the last of two renames would win, and the first maker
+            # may have read his own already.
+            with (self.path / _SECRETS_LOCK).open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not path.exists():
+                    _write_secret(path, line or secrets.token_hex(32))
+        except OSError as exc:
+            raise ConfigError([f"{path} cannot be made ({exc.strerror})"]) from exc
         return path
+
+
+def _write_secret(path: Path, line: str) -> None:
+    """Make the file whole, readable by its owner alone, and durable with its name."""
+    draft = path.with_name(f"{path.name}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a+")
+    except OSError as exc:
+        problem = f"{path} cannot be opened ({exc.strerror})"
+        raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}"]) from exc
+
+
+def _lock(file: TextIO, *, tries: int = 1) -> None:
+    """Lock the file. Raises OSError when somebody holds it at the last try too."""
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if not left:
+                raise
+            time.sleep(_HOLD_PAUSE_S)
+        else:
+            return
 
 
 def _holder(path: str) -> str | None:

@@ -219,7 +219,7 @@ class Worker:
                     await self._dead_letter(record, outcome, attempt)
             except Unavailable:
                 # Nowhere to put it: hold it, and with it the partition's low-water mark.
-                await asyncio.sleep(_IN_PLACE.total_seconds())
+                await asyncio.sleep(self._policies.retry_base.total_seconds())
                 continue
             return
 
@@ -293,12 +293,8 @@ class Worker:
         _log.info("record.parked", handler=self.handler.name, request_id=record.key)
 
     async def _dead_letter(self, record: Record, outcome: DeadLetter, attempt: int) -> None:
-        position = record.position
-        origin = f"{position.topic.value}/{position.partition}/{position.offset}"
-        letter = dead_letter(
-            record, outcome, handler=self.handler.name, attempt=attempt, origin=origin
-        )
-        if position.topic is not Topic.DEAD_LETTERS:
+        letter = dead_letter(record, outcome, handler=self.handler.name, attempt=attempt)
+        if record.position.topic is not Topic.DEAD_LETTERS:
             try:
                 await self._log.append(letter)
             except RecordRefused:
@@ -369,13 +365,10 @@ def parked_id(group: str, record: Record) -> str:
     )
 
 
-def dead_letter(
-    record: Record, outcome: DeadLetter, *, handler: str, attempt: int, origin: str
-) -> NewRecord:
-    """
-    Return the record for `fal.dead-letters`: the original whole, with reason and origin in
-    headers.
-    """
+def dead_letter(record: Record, outcome: DeadLetter, *, handler: str, attempt: int) -> NewRecord:
+    """Return the record for `fal.dead-letters`: the original whole; reason, origin in headers."""
+    position = record.position
+    origin = f"{position.topic.value}/{position.partition}/{position.offset}"
     added = (
         ("dlreason", outcome.reason),
         ("dlproblem", outcome.problem),

@@ -21,18 +21,20 @@ from consumer.core.event import EventType
 from consumer.core.fact import FactBody, FactName, Witness, new_fact
 from consumer.core.lifecycle import (
     AUTHORITY,
-    ENDS,
-    RANK,
     REQUEST_TABLE,
-    SUBMISSION_ENDS,
-    SUBMISSION_RANK,
     SUBMISSION_TABLE,
-    State,
-    SubmissionState,
     join_all,
     join_submission,
 )
 from consumer.core.result import OutputMissing, Result
+from consumer.core.standing import (
+    ENDS,
+    RANK,
+    SUBMISSION_ENDS,
+    SUBMISSION_RANK,
+    State,
+    SubmissionState,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"  # what pydantic writes

@@ -24,7 +24,7 @@ from consumer.app import open_ledger, open_log, utc_now
 from consumer.core.command import command_event, submission_id_of
 from consumer.core.completion import delivery_from
 from consumer.core.event import Topic, decode, encode
-from consumer.core.lifecycle import Request, Submission, SubmissionState
+from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.ledger import Ledger
 from consumer.log.embedded import EmbeddedLog
 from consumer.ports import RequestFilter

@@ -40,7 +40,7 @@ def only_record(setting, topic):
 
 
 async def test_a_verified_delivery_of_ours_is_durable_before_200():
-    """A verified delivery of a configured account is in the log, byte for byte, when 200 is sent."""
+    """A verified delivery of ours is in the log, byte for byte, when 200 is sent."""
     setting = Setting()
 
     async with running_receiver(setting, rules()) as (caller, _):
@@ -77,8 +77,7 @@ async def test_each_attempt_of_fal_is_published_under_one_id():
 
     assert (200, 200) == (first, second)
     ids = [
-        decode(record.headers, record.value).id
-        for record in setting.log.records(Topic.COMPLETIONS)
+        decode(record.headers, record.value).id for record in setting.log.records(Topic.COMPLETIONS)
     ]
     assert 2 == len(ids)
     assert 1 == len(set(ids))
@@ -174,7 +173,7 @@ async def test_bytes_that_are_no_text_in_the_path_cost_nothing():
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    "body, reason",
     [
         (b"", b"unreadable_body"),
         (b"not JSON", b"unreadable_body"),
@@ -184,7 +183,7 @@ async def test_bytes_that_are_no_text_in_the_path_cost_nothing():
     ],
 )
 async def test_a_verified_body_that_cannot_be_used_is_kept_whole(body, reason):
-    """What fal signed and we cannot read is answered 200 and rests whole among the dead letters."""
+    """What fal signed and we cannot read is 200, and rests whole among the dead letters."""
     setting = Setting()
 
     async with running_receiver(setting, rules()) as (caller, _):
@@ -226,7 +225,7 @@ async def test_a_record_that_nothing_takes_is_503():
 
 
 async def test_without_accounts_a_delivery_is_unproven():
-    """With no account configured a delivery is kept, marked, its token ignored, and the remedy said once."""
+    """With no account configured a delivery is kept and marked, and the remedy said once."""
     setting = Setting()
     token = sign_token(Token("fal-ai/flux", "submission-1"), [SECRET])
 
@@ -291,7 +290,7 @@ async def test_every_near_valid_delivery_is_refused():
 
 
 async def test_the_recorded_deliveries_are_accepted_and_their_mutations_refused(samples):
-    """What fal really sent is 200 at the time of its recording; with one part replaced it is not."""
+    """What fal really sent is 200 at its time; with one part replaced it is not."""
     setting = Setting()
     document = (samples / "jwks-2026-07-16.json").read_bytes()
     setting.keys.hold(document)
@@ -340,7 +339,7 @@ async def test_a_forged_signature_is_401():
     assert (401, 1, []) == (status, setting.keys.fetches, setting.log.records())
 
 
-@pytest.mark.parametrize(("age_s", "status"), [(300, 200), (301, 401), (-300, 200), (-301, 401)])
+@pytest.mark.parametrize("age_s, status", [(300, 200), (301, 401), (-300, 200), (-301, 401)])
 async def test_the_timestamp_may_be_five_minutes_off(age_s, status):
     """A timestamp 300 s away is accepted, one 301 s away is 401."""
     setting = Setting()
@@ -352,7 +351,7 @@ async def test_the_timestamp_may_be_five_minutes_off(age_s, status):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "status"), [("gzip", 400), ("br", 400), ("identity", 200), ("Identity", 200)]
+    "encoding, status", [("gzip", 400), ("br", 400), ("identity", 200), ("Identity", 200)]
 )
 async def test_an_encoded_body_is_400(encoding, status):
     """A body that is said to be encoded is refused before it is read."""
@@ -446,7 +445,7 @@ async def test_a_log_that_does_not_answer_is_503():
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    "method, path, status",
     [
         ("GET", "/webhooks/fal", 405),
         ("PUT", "/webhooks/fal/x", 405),
@@ -531,7 +530,7 @@ async def test_deliveries_are_counted_by_verdict():
 
 
 @pytest.mark.parametrize(
-    ("path", "token"),
+    "path, token",
     [
         ("/webhooks/fal", ""),
         ("/webhooks/fal/", ""),

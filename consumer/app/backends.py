@@ -10,8 +10,8 @@ from yarl import URL
 from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
-from consumer.core.lifecycle import Request
 from consumer.core.policy import Policies, cancel_at, check_at
+from consumer.core.standing import Request
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
@@ -61,7 +61,8 @@ async def open_backends(
     log = await stack.enter_async_context(
         EmbeddedLog.open(folder.log, clock=clock, limits=log_limits(settings))
     )
-    await migrate(folder.ledger)
+    if old := await migrate(folder.ledger):
+        get_logger().info("ledger.migrated", old=old)
     policies = policies_of(settings)
     ledger = await stack.enter_async_context(
         Ledger.open(folder.ledger, plan=partial(plan_of, policies), clock=clock)
@@ -73,7 +74,9 @@ async def open_backends(
         await log.append(encode(key_set_event(key_set, source=source, secrets=secrets)))
 
     parts = KeyParts(clock, metrics, get_logger(), on_new_set=announce)
-    keys = await stack.enter_async_context(JwksKeys(_key_source(settings, folder), parts, key_times))
+    keys = await stack.enter_async_context(
+        JwksKeys(_key_source(settings, folder), parts, key_times)
+    )
     return Backends(
         clock,
         policies,

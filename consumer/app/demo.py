@@ -18,7 +18,7 @@ from consumer.app import Service, open_service, utc_now
 from consumer.app.tally import Tally, tally
 from consumer.core.command import command_event
 from consumer.core.event import encode
-from consumer.core.lifecycle import Request, State
+from consumer.core.standing import Request, State
 from consumer.ports import RequestFilter
 from consumer.settings import Address, Settings
 from consumer.simulator import Simulator, SimulatorConfig

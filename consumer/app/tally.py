@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from consumer.core.lifecycle import Request
+from consumer.core.standing import Request
 from consumer.simulator.books import Attempt, Books, RequestEntry
 
 ENDS = ("succeeded", "failed", "cancelled", "lost")

@@ -7,6 +7,7 @@ output carries only what was asked for; everything else goes to standard error.
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -88,6 +89,13 @@ class Verbs(click.Group):
         except ConsumerError as exc:
             tell(str(exc))
             ctx.exit(1)
+        except ExceptionGroup as group:
+            known, unknown = group.split(ConsumerError)
+            if known is None or unknown is not None:
+                raise
+            for leaf in _leaves(known):
+                tell(str(leaf))
+            ctx.exit(1)
         except BrokenPipeError:
             _leave_pipe()
         except KeyboardInterrupt:
@@ -100,6 +108,14 @@ def tell(sentence: str) -> None:
     from consumer.core.text import printable  # noqa: PLC0415
 
     click.echo(f"{PROGRAM}: {printable(sentence)}", err=True)
+
+
+def _leaves(group: BaseExceptionGroup[ConsumerError]) -> Iterator[ConsumerError]:
+    for inner in group.exceptions:
+        if isinstance(inner, BaseExceptionGroup):
+            yield from _leaves(inner)
+        else:
+            yield inner
 
 
 def _leave_pipe() -> NoReturn:

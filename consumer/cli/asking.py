@@ -9,11 +9,11 @@ from uuid import uuid4
 import click
 
 from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters
-from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, with_settings
+from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, tags_of, with_settings
 from consumer.cli.terminal import Failed, Narrator, print_json
 from consumer.core.event import Event, Topic, decode
 from consumer.core.fact import Fact, FactName, Witness, fact_from
-from consumer.core.lifecycle import State
+from consumer.core.standing import State
 from consumer.errors import EventError
 from consumer.ports import Ledger, Record
 
@@ -31,7 +31,14 @@ _PATIENCE_S = 120.0
 )
 @click.argument("endpoint")
 @click.argument("request_id")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Comes with the result.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=tags_of,
+    help="Comes back with the result. Repeat it, up to ten times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
 @with_settings
 def track(
@@ -39,7 +46,7 @@ def track(
     *,
     endpoint: str,
     request_id: str,
-    tags: tuple[str, ...],
+    tags: dict[str, str],
     as_json: bool,
 ) -> None:
     """
@@ -54,7 +61,7 @@ def track(
             "command_id": uuid4().hex,
             "endpoint": endpoint,
             "request_id": request_id,
-            "tags": dict(tag.partition("=")[::2] for tag in tags),
+            "tags": tags,
         }
     )
     run_loop(_within_patience(_track(settings, command), command.subject))

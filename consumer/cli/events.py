@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 _BATCH = 200
+_SLICE = 20
 _POLL = timedelta(milliseconds=500)
 _READER_LOOK_S = 0.5
 _COMMIT_EVERY_S = 0.5
@@ -91,12 +92,16 @@ def _topic(name: str, prefix: str) -> Topic:
 
 
 class LineWriter:
-    """Writes records to standard output, each line flushed before `write` returns."""
+    """
+    Writes records to standard output. `written` holds the next offset after each line that is
+    flushed, by topic and partition.
+    """
 
     def __init__(self, *, prefix: str, as_json: bool) -> None:
         self._prefix = prefix
         self._as_json = as_json
         self._out = sys.stdout.buffer
+        self.written: dict[tuple[Topic, int], int] = {}
 
     def write(self, records: Sequence[Record]) -> None:
         """Write the records. Raises BrokenPipeError when nobody reads any more."""
@@ -104,6 +109,8 @@ class LineWriter:
             line = self._line(record)
             self._out.write(line + b"\n")
             self._out.flush()
+            position = record.position
+            self.written[position.topic, position.partition] = position.offset + 1
 
     def _line(self, record: Record) -> bytes:
         position = record.position
@@ -168,7 +175,7 @@ async def _write_all(records: AsyncIterator[Record], writer: LineWriter) -> None
 
 async def _until_unread(stop: asyncio.Event) -> None:
     """Return when asked to stop, or when the other end of standard output is closed."""
-    while not stop.is_set() and not is_unread(sys.stdout.fileno()):
+    while not stop.is_set() and not is_unread(sys.stdout):
         try:
             async with asyncio.timeout(_READER_LOOK_S):
                 await stop.wait()
@@ -181,30 +188,31 @@ async def _consume(
 ) -> None:
     """Write batch after batch, committing what is written."""
     timeout = _POLL if follow else timedelta(0)
-    while not stop.is_set() and not is_unread(sys.stdout.fileno()):
+    while not stop.is_set() and not is_unread(sys.stdout):
         records = await subscription.poll(max_records=_BATCH, timeout=timeout)
         if not records and not follow:
             return
-        written: dict[tuple[Topic, int], int] = {}
         due = time.monotonic() + _COMMIT_EVERY_S
         try:
-            for record in records:
+            for begin in range(0, len(records), _SLICE):
                 # In a thread: a slow reader of the pipe must not keep signals from us.
-                await asyncio.to_thread(writer.write, [record])
-                position = record.position
-                written[position.topic, position.partition] = position.offset + 1
+                await asyncio.to_thread(writer.write, records[begin : begin + _SLICE])
                 if stop.is_set():
                     break
                 if time.monotonic() >= due:
-                    await subscription.commit(written)
+                    await subscription.commit(writer.written)
                     due = time.monotonic() + _COMMIT_EVERY_S
         finally:
-            if written:
-                await subscription.commit(written)
+            if writer.written:
+                await subscription.commit(writer.written)
 
 
-def is_unread(descriptor: int) -> bool:
-    """Tell whether a descriptor is a pipe or socket whose other end is closed."""
+def is_unread(stream: TextIO) -> bool:
+    """Tell whether a stream is a pipe or socket whose other end is closed."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file behind it
+        return False
     poller = select.poll()
     poller.register(descriptor, 0)  # errors and hang-ups are told unasked
     return any(found & (select.POLLERR | select.POLLHUP) for _, found in poller.poll(0))

@@ -9,7 +9,7 @@ import click
 from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
 from consumer.cli.terminal import ago, note, print_json, print_table, word
 from consumer.core.event import format_time
-from consumer.core.lifecycle import Request, State
+from consumer.core.standing import Request, State
 from consumer.ports import RequestFilter
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 )
 @click.option("--endpoint", default="", metavar="OWNER/APP", help="Only those of one endpoint.")
 @click.option("--open", "open_only", is_flag=True, help="Only those with work left to do.")
-@click.option("--limit", default=50, show_default=True, help="How many at most.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="How many at most.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each.")
 @with_settings
 def requests(  # noqa: PLR0913  click hands over one argument an option
@@ -99,7 +105,7 @@ def row_of(request: Request) -> dict[str, Any]:
 def _print(found: Sequence[Request]) -> None:
     now = datetime.now(UTC)
     print_table(
-        ("REQUEST", "STATE", "ENDPOINT", "LEARNED BY", "UNITS", "AGE"),
+        ("REQUEST", "STATE", "ENDPOINT", "TOLD BY", "UNITS", "AGE"),
         [
             (
                 request.request_id,
@@ -111,4 +117,5 @@ def _print(found: Sequence[Request]) -> None:
             )
             for request in found
         ],
+        whole=2,
     )

@@ -37,6 +37,27 @@ class Explained(click.Command):
                 formatter.write(f"  {line}\n")
 
 
+def content(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> bytes | None:
+    """Return the bytes of the file that an option names; `-` is standard input."""
+    if given is None:
+        return None
+    try:
+        return sys.stdin.buffer.read() if given == "-" else Path(given).read_bytes()
+    except (OSError, ValueError) as exc:
+        problem = getattr(exc, "strerror", None) or str(exc)
+        raise click.BadParameter(f"{given!r} cannot be read ({problem})") from exc
+
+
+def tags_of(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the tags that an option gives as NAME=VALUE, repeated."""
+    tags = dict(text.partition("=")[::2] for text in given)
+    if not all(tags) or not all("=" in text for text in given):
+        raise click.BadParameter("expected NAME=VALUE, like customer=17")
+    return tags
+
+
 def with_settings(verb: _Verb) -> _Verb:
     """Give a verb `--config` and, as its first argument, the settings. Raises ConfigError."""
 

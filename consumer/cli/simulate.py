@@ -39,7 +39,13 @@ fal-consumer simulate --weight lost=0.05 --weight duplicate=0.1 >simulator.env
 . ./simulator.env; fal-consumer serve     (in another terminal)""",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=9400, show_default=True, help="Port to listen on; 0: a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9400,
+    show_default=True,
+    help="Port to listen on; 0: a free one.",
+)
 @click.option("--seed", default=1, show_default=True, help="Same seed, same choices.")
 @click.option(
     "--time-scale",

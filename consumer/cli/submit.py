@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
 
 from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters, remedy
-from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
+from consumer.cli.setup import Explained, content, log_to_stderr, run_loop, tags_of, with_settings
 from consumer.cli.terminal import (
     Failed,
     Narrator,
@@ -22,21 +22,12 @@ from consumer.cli.terminal import (
 )
 from consumer.core.command import Submit, parse_command, submission_id_of
 from consumer.core.event import Event, format_time, parse_time
-from consumer.core.lifecycle import Request, Submission, SubmissionState
 from consumer.core.result import Result
+from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.core.text import parse_json
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
-
-
-def _tags(
-    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, str]:
-    tags = dict(text.partition("=")[::2] for text in given)
-    if not all(tags):
-        raise click.BadParameter("expected NAME=VALUE, like customer=17")
-    return tags
 
 
 def _span(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> timedelta | None:
@@ -78,7 +69,7 @@ echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wai
 @click.option(
     "--input",
     "source",
-    type=click.File("rb"),
+    callback=content,
     required=True,
     metavar="FILE",
     help="The model's input, a JSON object; - is standard input.",
@@ -89,7 +80,7 @@ echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wai
     "tags",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_tags,
+    callback=tags_of,
     help="Comes back with the result. Repeat it, up to ten times.",
 )
 @click.option(
@@ -116,13 +107,13 @@ def submit(
     settings: "Settings",
     *,
     endpoint: str,
-    source: IO[bytes],
+    source: bytes,
     waits: bool,
     as_json: bool,
     **more: Any,
 ) -> None:
     """
-    Submit a job to fal through the running `serve`, exactly once.
+    Submit a job to fal through the running `serve`; never twice.
 
     Prints the request id as soon as fal has given one; with --wait the result when it is
     there. Exit code 1: refused, not known to be sent, or (with --wait) any end but success.
@@ -133,16 +124,16 @@ def submit(
         code = run_loop(_submit(settings, errand))
     except KeyboardInterrupt:
         note(
-            "\nthe job goes on without you; look at it with: "
+            "the job goes on without you; look at it with: "
             f"fal-consumer timeline {errand.request_id or errand.submission_id}"
         )
         raise
     click.get_current_context().exit(code)
 
 
-def _fields(endpoint: str, source: IO[bytes], more: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(endpoint: str, source: bytes, more: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        value = parse_json(source.read())
+        value = parse_json(source)
     except ValueError as exc:
         raise click.UsageError("--input: not JSON") from exc
     if not isinstance(value, dict):

@@ -110,11 +110,13 @@ def print_json(value: Mapping[str, Any]) -> None:
     click.echo(dump_json(dict(value)).decode("ascii"))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text | str]]) -> None:
-    """Write a table to standard output; it never cuts a cell short."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Text | str]], *, whole: int = 1
+) -> None:
+    """Write a table to standard output. Its first `whole` columns are never wrapped."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, overflow="fold", no_wrap=number < whole)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else foreign(cell) for cell in row))
     console().print(table)

@@ -21,8 +21,8 @@ from consumer.cli.terminal import (
 from consumer.core.command import submission_id_of
 from consumer.core.event import format_time
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, Submission
 from consumer.core.projection import Evidence
+from consumer.core.standing import Request, Submission
 from consumer.core.text import parse_json
 from consumer.ports import Ledger
 
@@ -159,7 +159,7 @@ def _print_page(life: Life) -> None:
         )
         for fact in life.facts
     ]
-    print_table(("WHEN (UTC)", "SINCE", "FACT", "TOLD BY", "DETAIL"), rows)
+    print_table(("WHEN (UTC)", "SINCE", "FACT", "TOLD BY", "DETAIL"), rows, whole=3)
     out.print()
     for line in _ending(life):
         out.print(line, soft_wrap=True)

@@ -11,11 +11,11 @@ from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import Any
 
 import click
 
-from consumer.cli.setup import Explained
+from consumer.cli.setup import Explained, content
 from consumer.cli.terminal import foreign, note, print_json
 from consumer.core.completion import delivery_from
 from consumer.core.delivery import TIMESTAMP_TOLERANCE, Delivery, read_headers
@@ -73,24 +73,24 @@ def _time(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -
 fal-consumer verify --body delivery.body --headers headers.json --jwks jwks.json --at 1784206014
 fal-consumer events --topic fal.completions --json | fal-consumer verify --record -""",
 )
-@click.option("--body", type=click.File("rb"), metavar="FILE", help="The body, byte for byte.")
-@click.option("--headers", type=click.File("rb"), metavar="FILE.json", help="The HTTP headers.")
-@click.option("--jwks", type=click.File("rb"), metavar="FILE", help="fal's key set of that day.")
+@click.option("--body", callback=content, metavar="FILE", help="The body, byte for byte.")
+@click.option("--headers", callback=content, metavar="FILE.json", help="The HTTP headers.")
+@click.option("--jwks", callback=content, metavar="FILE", help="fal's key set of that day.")
 @click.option(
     "--at",
     metavar="TIME",
     callback=_time,
     help="When it was received: Unix seconds or RFC 3339.",
 )
-@click.option("--record", type=click.File("rb"), metavar="FILE", help="Lines of `events --json`.")
+@click.option("--record", callback=content, metavar="FILE", help="Lines of `events --json`.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each verdict.")
 def verify(
     *,
-    jwks: IO[bytes] | None,
+    jwks: bytes | None,
     at: datetime | None,
-    record: IO[bytes] | None,
+    record: bytes | None,
     as_json: bool,
-    **files: IO[bytes] | None,
+    **files: bytes | None,
 ) -> None:
     """
     Check fal's signature on a delivery again, offline.
@@ -101,12 +101,12 @@ def verify(
     """
     keys = _keys(jwks)
     if record is not None:
-        verdicts = _judge_lines(record.read(), keys, at)
+        verdicts = _judge_lines(record, keys, at)
     else:
         body, headers = files["body"], files["headers"]
         if body is None or headers is None or keys is None or at is None:
             raise click.UsageError("give --body, --headers, --jwks and --at, or --record")
-        verdicts = [_judge_parts(body.read(), _pairs(headers.read()), keys, at)]
+        verdicts = [_judge_parts(body, _pairs(headers), keys, at)]
     for verdict in verdicts:
         if as_json:
             print_json(asdict(verdict))
@@ -222,10 +222,10 @@ def _pairs(text: bytes) -> list[tuple[bytes, bytes]]:
         raise click.UsageError(expected) from exc
 
 
-def _keys(jwks: IO[bytes] | None) -> tuple[PublicKey, ...] | None:
+def _keys(jwks: bytes | None) -> tuple[PublicKey, ...] | None:
     if jwks is None:
         return None
     try:
-        return parse_keys(jwks.read())
+        return parse_keys(jwks)
     except BadKeySet as exc:
         raise click.UsageError(f"--jwks: {exc.problem}") from exc

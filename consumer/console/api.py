@@ -180,5 +180,4 @@ def _maybe_token(line: str) -> ConsoleToken | None:
 
 
 _SILENT = logging.getLogger("consumer.console")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+_SILENT.setLevel(logging.CRITICAL + 1)  # aiohttp logs what it cannot parse, bytes and all

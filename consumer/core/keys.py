@@ -6,6 +6,7 @@ Only `kty`, `crv`, `x` and `kid` reach PyJWT: handed the whole entry it drops a 
 """
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,9 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.signing import VerifyKey
 
 from consumer.errors import BadKeySet
+
+_KID = re.compile(r"[\x20-\x7e]{0,256}")
+# It travels in every event; recorded ones have 43 characters.
 
 MAX_KEYS = 16
 # fal published two keys in July 2026. A set far larger is a mistake or an attack: each key
@@ -105,7 +109,7 @@ def _maybe_key(entry: Any) -> PublicKey | None:
     x, kid = entry.get("x"), entry.get("kid")
     if entry.get("kty") != "OKP" or entry.get("crv") != "Ed25519" or not isinstance(x, str):
         return None
-    kid = kid if isinstance(kid, str) and kid.isascii() and kid.isprintable() else ""
+    kid = kid if isinstance(kid, str) and _KID.fullmatch(kid) else ""
     shown = {"kty": "OKP", "crv": "Ed25519", "x": x.rstrip("="), "kid": kid}
     try:
         parsed = PyJWKSet.from_dict({"keys": [shown]}).keys[0].key

@@ -7,58 +7,32 @@ any order and any repetition of the same facts ends in the same state.
 
 A *request* is fal's, a *submission* is ours. fal's own word COMPLETED covers success,
 failure and cancellation, so it is no state here. `docs/lifecycle.md` is generated from
-the tables (`python -m consumer.core.lifecycle` is not: see `docs/generate.py`).
+these tables by `docs/generate.py`. What the joined values look like is in `standing`.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, TypeVar
 
 from consumer.core.event import parse_time
 from consumer.core.fact import Fact, FactName, Witness
+from consumer.core.standing import (
+    ENDS,
+    RANK,
+    SUBMISSION_ENDS,
+    SUBMISSION_RANK,
+    End,
+    Named,
+    Published,
+    Request,
+    State,
+    Submission,
+    SubmissionState,
+    end_key,
+)
 from consumer.core.text import storable
 
-
-class State(StrEnum):
-    """Where a request stands, in the order of the ranks."""
-
-    SEEN = "seen"  # named by somebody, nothing known that counts
-    SUBMITTED = "submitted"
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    LOST = "lost"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    SUCCEEDED = "succeeded"
-
-
-class SubmissionState(StrEnum):
-    """Where a submission stands, in the order of the ranks."""
-
-    INTENDED = "intended"
-    SENDING = "sending"
-    UNKNOWN = "unknown"
-    LOST = "lost"
-    CANCELLED = "cancelled"
-    REFUSED = "refused"
-    SUBMITTED = "submitted"
-
-
-RANK = {state: rank for rank, state in enumerate(State)}
-SUBMISSION_RANK = {state: rank for rank, state in enumerate(SubmissionState)}
-ENDS = frozenset({State.LOST, State.CANCELLED, State.FAILED, State.SUCCEEDED})
-SUBMISSION_ENDS = frozenset(
-    {
-        SubmissionState.LOST,
-        SubmissionState.CANCELLED,
-        SubmissionState.REFUSED,
-        SubmissionState.SUBMITTED,
-    }
-)
+_Held = TypeVar("_Held", Request, Submission)
 
 REQUEST_TABLE: dict[FactName, State] = {
     FactName.SUBMITTED: State.SUBMITTED,
@@ -87,130 +61,6 @@ SUBMISSION_TABLE: dict[FactName, SubmissionState] = {
 
 AUTHORITY = {Witness.SUBMIT: 3, Witness.LISTING: 2, Witness.COMMAND: 2, Witness.TOKEN: 1}
 """Who may say which endpoint, and which submission, a request belongs to; the highest wins."""
-
-_CREDIBILITY = {
-    witness: rank
-    for rank, witness in enumerate(
-        (
-            Witness.SWEEP,
-            Witness.CANCEL,
-            Witness.LISTING,
-            Witness.STATUS,
-            Witness.RESULT,
-            Witness.WEBHOOK,
-        )
-    )
-}
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Named(_Value):
-    """A name that a witness with authority gave: an endpoint, a request id, a submission id."""
-
-    value: str
-    authority: int
-    at: datetime
-
-
-class End(_Value):
-    """One end of a request, as its best witness told it."""
-
-    state: State
-    witness: Witness
-    at: datetime
-    signed: bool
-    counts: bool
-    fact_id: str
-    account: str = ""
-
-
-class Published(_Value):
-    """The newest result event of a request or submission."""
-
-    revision: int
-    outcome: str
-    witness: str
-    billable_units: str | None = None
-    http_status: int | None = None
-    output_missing: str | None = None
-
-
-class Request(_Value):
-    """
-    Everything the ledger derives about one request. Instants are aware UTC.
-
-    A value of a join: `join_request` only ever adds to it.
-    """
-
-    request_id: str
-    first_at: datetime
-    last_at: datetime
-    live: State = State.SEEN
-    is_tracked: bool = False
-    is_ours: bool = False
-    accounts: tuple[str, ...] = ()
-    endpoint: Named | None = None
-    submission: Named | None = None
-    ends: tuple[End, ...] = ()
-    result: Published | None = None
-    has_callback: bool = False
-    queue_position: int | None = None
-    queue_position_at: datetime | None = None
-    cancel_asked_at: datetime | None = None
-    cancel_answered_at: datetime | None = None
-    not_found_first_at: datetime | None = None
-    not_found_last_at: datetime | None = None
-    unreadable_at: datetime | None = None
-    start_by: datetime | None = None
-    finish_by: datetime | None = None
-    tags: dict[str, str] = {}
-    command_id: str = ""
-
-    @property
-    def end(self) -> End | None:
-        """The end that stands: the highest that counts, or None while there is none."""
-        counting = [end for end in self.ends if end.counts or self.is_ours]
-        return max(counting, key=_end_key, default=None)
-
-    @property
-    def state(self) -> State:
-        """Where the request stands."""
-        return self.end.state if self.end else self.live
-
-    @property
-    def has_conflict(self) -> bool:
-        """Whether two different ends were told that count."""
-        return len({end.state for end in self.ends if end.counts or self.is_ours}) > 1
-
-    @property
-    def is_open(self) -> bool:
-        """
-        Whether work remains: no end yet, or an end whose result event is missing or outranked.
-        """
-        end = self.end
-        if end is None:
-            return self.is_tracked or self.is_ours or self.unreadable_at is not None
-        return self.result is None or RANK[State(self.result.outcome)] < RANK[end.state]
-
-
-class Submission(_Value):
-    """Everything the ledger derives about one submission. Instants are aware UTC."""
-
-    submission_id: str
-    first_at: datetime
-    last_at: datetime
-    state: SubmissionState = SubmissionState.INTENDED
-    request: Named | None = None
-    endpoint: str = ""
-    command_id: str = ""
-    tags: dict[str, str] = {}
-    input_sha256: str = ""
-    reason: str = ""
-    is_cancel_remembered: bool = False
-    result: Published | None = None
 
 
 def join_request(held: Request | None, fact: Fact) -> Request:
@@ -267,6 +117,17 @@ def join_published(held: Published | None, new: Published) -> Published:
     return new if held is None or new.revision > held.revision else held
 
 
+def join_result(held: _Held, published: Published, at: datetime) -> _Held:
+    """Return the request or submission with one more result event in it, told at `at`."""
+    return held.model_copy(
+        update={
+            "result": join_published(held.result, published),
+            "first_at": min(held.first_at, at),
+            "last_at": max(held.last_at, at),
+        }
+    )
+
+
 def is_bound(request: Request, submission: Submission) -> bool:
     """Tell whether both sides name each other: only then does the one belong to the other."""
     return (
@@ -274,17 +135,6 @@ def is_bound(request: Request, submission: Submission) -> bool:
         and submission.request is not None
         and request.submission.value == submission.submission_id
         and submission.request.value == request.request_id
-    )
-
-
-def _end_key(end: End) -> tuple[Any, ...]:
-    """Order ends: rank, signed, credibility of the witness, the earliest, the id."""
-    return (
-        RANK[end.state],
-        end.signed,
-        _CREDIBILITY.get(end.witness, -1),
-        -end.at.timestamp(),
-        end.fact_id,
     )
 
 
@@ -304,7 +154,7 @@ def _join_ends(held: tuple[End, ...], new: End) -> tuple[End, ...]:
     """Keep the best of each (state, counts): a bounded set, whatever arrives."""
     best = {(end.state, end.counts): end for end in held}
     place = (new.state, new.counts)
-    if place not in best or _end_key(new) > _end_key(best[place]):
+    if place not in best or end_key(new) > end_key(best[place]):
         best[place] = new
     return tuple(best[key] for key in sorted(best))
 

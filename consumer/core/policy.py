@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumer.core.fact import FactName
-from consumer.core.lifecycle import RANK, Request, State
+from consumer.core.standing import RANK, Request, State
 from consumer.errors import (
     ConsumerError,
     EventError,

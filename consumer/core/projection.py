@@ -11,8 +11,8 @@ from datetime import datetime
 from consumer.core.completion import delivery_from, parse_reconciled, parse_webhook
 from consumer.core.event import Event, EventType, event_id, parse_time
 from consumer.core.fact import Fact, FactName, Witness, fact_from
-from consumer.core.lifecycle import Published
 from consumer.core.result import published_of, result_from
+from consumer.core.standing import Published
 from consumer.core.token import Token
 from consumer.errors import UndecodableEvent
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from consumer.core.completion import Completion
 from consumer.core.event import Event, EventType, event_id, format_time
 from consumer.core.fact import FactName
-from consumer.core.lifecycle import RANK, Published, State
+from consumer.core.standing import RANK, Published, State
 from consumer.core.text import dump_json, parse_json
 from consumer.errors import UndecodableEvent
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.core.fact import FactName, Witness, new_fact
-from consumer.core.lifecycle import Request
 from consumer.core.result import bare_result
+from consumer.core.standing import Request
 from consumer.handlers.results import Facts, Results, correlation_of
 from consumer.ports import CancelAnswer, Clock, FalQueue, Ledger
 from consumer.telemetry import get_logger

@@ -6,20 +6,21 @@ a refusal with a result event that its sender can correlate.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from consumer.core.command import Cancel, Refetch, Submit, Track, parse_command
-from consumer.core.completion import completion_of_answer, reconciled_event
+from consumer.core.completion import Completion
 from consumer.core.event import EventType, Topic, decode
 from consumer.core.fact import FactName, Witness, new_fact
-from consumer.core.lifecycle import Request, Submission
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, retry_gap
 from consumer.core.result import Correlation, bare_result
+from consumer.core.standing import Request, Submission
 from consumer.errors import UndecodableEvent
+from consumer.handlers.answers import ask_result, completion_event
 from consumer.handlers.cancelling import Canceller, cancel_case
 from consumer.handlers.results import Facts, Results
 from consumer.handlers.submitting import Submitter
-from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record, ResultKind
+from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record
 
 _MAX_LOOKUPS = 6
 # A command may name a request that the ledger learns of a moment later; after about half a
@@ -79,11 +80,29 @@ class Commands:
                 return await self._refetch(self._paid, command, attempt)
 
     async def _submit(self, command: Submit) -> Outcome:
+        claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.submission_id)
+        if claim is None:
+            reason = await self._reason_to_refuse(command)
+            if reason or self._paid is None:
+                return await self._refuse(command, reason or "no_fal_key")
+            return await self._paid.submitter.submit(command)
         if self._paid is None:
-            return await self._refuse(command, "no_fal_key")
+            return Done()  # claimed while there was a key: with the next one its end is told
+        return await self._paid.submitter.found(command, claim)
+
+    async def _reason_to_refuse(self, command: Submit) -> str | None:
+        """
+        Return why a command that was never claimed is not carried out, or None.
+
+        One that was refused stays refused: its sender was told so, and a replay under other
+        settings must not send the job after all.
+        """
+        if self._paid is None:
+            return "no_fal_key"
         if not self._may_submit(command.endpoint):
-            return await self._refuse(command, "endpoint_not_allowed")
-        return await self._paid.submitter.submit(command)
+            return "endpoint_not_allowed"
+        told = await self._ledger.latest_claim(ClaimKind.RESULT, command.submission_id)
+        return "refused_before" if told is not None else None
 
     async def _refuse(self, command: Submit, reason: str) -> Outcome:
         """Tell that nothing was sent, and why, to whoever waits for the submission."""
@@ -172,16 +191,11 @@ class Commands:
         case = cancel_case(request, "") if request else None
         if case is None:
             return self._unknown_subject(request, attempt)
-        answer = await paid.fal.result(case.endpoint, case.request_id)
-        if answer.kind is not ResultKind.READY:
-            return DeadLetter("no_result", f"fal answered {answer.kind.value}")
-        completion = completion_of_answer(
-            case.request_id, answer.http_status, answer.body, answer.content_type
-        )
-        completion = replace(completion, billable_units=answer.billable_units)
-        await self._facts.publish_event(
-            reconciled_event(completion, source=paid.fal.origin, at=self._clock())
-        )
+        told = await ask_result(paid.fal, case.endpoint, case.request_id)
+        if not isinstance(told, Completion):
+            return DeadLetter("no_result", f"fal answered {told.value}")
+        event = completion_event(told, source=paid.fal.origin, at=self._clock())
+        await self._facts.publish_event(event)
         return Done()
 
     async def _cancel_request(self, paid: Paid, request_id: str, attempt: int) -> Outcome:

@@ -9,20 +9,16 @@ patience, the signed payload is the result.
 from dataclasses import replace
 from datetime import datetime
 
-from consumer.core.completion import (
-    Completion,
-    completion_of_answer,
-    parse_reconciled,
-    parse_webhook,
-)
+from consumer.core.completion import Completion, parse_reconciled, parse_webhook
 from consumer.core.event import Event, EventType, Topic, decode
 from consumer.core.policy import Done, Outcome, Policies, RetryAt, retry_gap
 from consumer.core.projection import Judgement
 from consumer.core.result import Correlation, OutputMissing, result_of
 from consumer.errors import FalRefused, FalUnavailable, SchemaDrift, UndecodableEvent
+from consumer.handlers.answers import ask_result
 from consumer.handlers.judging import Judge, outcome_of_verdict
 from consumer.handlers.results import Results, correlation_of
-from consumer.ports import Clock, FalQueue, Ledger, Record, ResultAnswer, ResultKind
+from consumer.ports import Clock, FalQueue, Ledger, Record, ResultKind
 
 
 class Fetch:
@@ -71,8 +67,10 @@ class Fetch:
         try:
             completion = await self._outputs.complete(completion, correlation.endpoint)
         except FalUnavailable:
-            if now - event.time < self._policies.fetch_patience:
-                return RetryAt(now + retry_gap(attempt, self._policies), "fal_unavailable")
+            patience_ends = event.time + self._policies.fetch_patience
+            if now < patience_ends:
+                when = min(now + retry_gap(attempt, self._policies), patience_ends)
+                return RetryAt(when, "fal_unavailable")
             completion = without_answer(completion, OutputMissing.UNAVAILABLE)
         await self._results.publish(
             result_of(completion, correlation, witness="webhook", ended_at=event.time)
@@ -112,14 +110,14 @@ class Outputs:
             reason = OutputMissing.UNAVAILABLE if endpoint else OutputMissing.ENDPOINT_UNKNOWN
             return without_answer(completion, reason)
         try:
-            answer = await self._fal.result(endpoint, completion.request_id)
+            told = await ask_result(self._fal, endpoint, completion.request_id)
         except (FalRefused, SchemaDrift):
             return without_answer(completion, OutputMissing.UNAVAILABLE)
-        if answer.kind is ResultKind.NOT_READY:
+        if told is ResultKind.NOT_READY:
             raise FalUnavailable("the result is not ready yet")
-        if answer.kind is ResultKind.NOT_FOUND:
+        if not isinstance(told, Completion):
             return without_answer(completion, OutputMissing.EXPIRED)
-        return _merged(completion, answer)
+        return _merged(completion, told)
 
 
 def without_answer(completion: Completion, missing: OutputMissing) -> Completion:
@@ -129,17 +127,16 @@ def without_answer(completion: Completion, missing: OutputMissing) -> Completion
     return replace(completion, output_missing=missing.value)
 
 
-def _merged(signed: Completion, answer: ResultAnswer) -> Completion:
+def _merged(signed: Completion, told: Completion) -> Completion:
     """
     Return fal's answer under the signed outcome.
 
     The signature outranks an answer that tells another end: then the signed payload stands
-    and only the units are taken.
+    and only the units are taken. It also stands where the answer was too large to read.
     """
-    told = completion_of_answer(
-        signed.request_id, answer.http_status, answer.body, answer.content_type
-    )
     if told.end is not signed.end:
         kept = without_answer(signed, OutputMissing.UNAVAILABLE)
-        return replace(kept, billable_units=answer.billable_units)
-    return replace(told, error=signed.error, billable_units=answer.billable_units)
+        return replace(kept, billable_units=told.billable_units)
+    if signed.has_output and told.output_missing is not None:
+        return signed
+    return replace(told, error=signed.error)

@@ -7,12 +7,11 @@ another's submission) is told as a fact of its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from consumer.core.event import Event, EventType, Topic, decode
 from consumer.core.fact import Fact, FactName, Witness, new_fact
 from consumer.core.key_proof import PROOF_ATTRIBUTE
-from consumer.core.lifecycle import ENDS, REQUEST_TABLE, Request, is_bound
+from consumer.core.lifecycle import REQUEST_TABLE, is_bound
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies
 from consumer.core.projection import (
     DeadLetterEntry,
@@ -21,6 +20,7 @@ from consumer.core.projection import (
     entry_of,
     entry_of_webhook,
 )
+from consumer.core.standing import ENDS, Request
 from consumer.core.token import is_key_set_proof
 from consumer.errors import EventError
 from consumer.handlers.judging import Judge, outcome_of_verdict
@@ -87,22 +87,19 @@ class RecordEvents:
             headers.get("dlorigin", b"").decode("utf-8", "replace"),
             record.appended_at,
         )
-        entry = Entry(f"dead-letter/{letter.id}", dead_letter=letter)
-        if letter.origin == "receiver":
-            entry = await self._with_evidence(record, entry)
-        await self._ledger.record(entry)
-        return Done()
+        await self._ledger.record(Entry(f"dead-letter/{letter.id}", dead_letter=letter))
+        return await self._keep_evidence(record) if letter.origin == "receiver" else Done()
 
-    async def _with_evidence(self, record: Record, entry: Entry) -> Entry:
-        """Add the evidence of a delivery whose body nobody could read, if it still verifies."""
+    async def _keep_evidence(self, record: Record) -> Outcome:
+        """
+        Keep the evidence of a delivery whose body nobody could read, if it still verifies.
+
+        Like any other evidence it waits for a key that is not known yet.
+        """
         try:
-            event = decode(record.headers, record.value)
-            verdict = await self._judge.judge(event)
+            return await self._handle_webhook(decode(record.headers, record.value))
         except EventError:
-            return entry
-        if not isinstance(verdict, Judgement):
-            return entry
-        return replace(entry_of_webhook(event, verdict), dead_letter=entry.dead_letter)
+            return Done()  # no evidence in it: the letter itself is all there is
 
     def _is_trusted(self, event: Event, entry: Entry) -> bool:
         if entry.key_set is None or entry.key_set.url != self._key_set_url:

@@ -7,18 +7,27 @@ crash left between claim and publication, the sweep of claims publishes.
 
 from datetime import timedelta
 
-from consumer.core.event import Event, encode, event_id
+from consumer.core.event import Event, NewRecord, decode, encode, event_id
 from consumer.core.fact import Fact, fact_event
-from consumer.core.lifecycle import Published
-from consumer.core.result import Correlation, Result, next_revision, published_of, result_event
+from consumer.core.result import (
+    Correlation,
+    OutputMissing,
+    Result,
+    next_revision,
+    published_of,
+    result_event,
+    result_from,
+)
+from consumer.core.standing import Published
 from consumer.core.token import Token
-from consumer.errors import InvariantBroken
+from consumer.errors import InvariantBroken, RecordRefused
 from consumer.ports import Claim, ClaimKind, Clock, Ledger, Publisher
 from consumer.telemetry import get_logger
 
 _log = get_logger()
 
 _CLAIM_DEADLINE = timedelta(seconds=5)
+_MAX_ERROR_CHARS = 1000
 
 
 class Results:
@@ -56,7 +65,12 @@ class Results:
         """Publish the event that a claim holds, and mark it. Raises Unavailable."""
         if claim.event is None or claim.is_published:
             return
-        await self._publisher.append(claim.event)
+        try:
+            await self._publisher.append(claim.event)
+        except RecordRefused:
+            if claim.kind is not ClaimKind.RESULT:
+                raise
+            await self._publisher.append(_without_output(claim.event))
         await self._ledger.mark_published(claim)
         if claim.kind is ClaimKind.RESULT:
             _log.info(
@@ -97,6 +111,23 @@ class Facts:
         await self._publisher.append(encode(event))
 
 
+def _without_output(record: NewRecord) -> NewRecord:
+    """Return the result event that stands for one which the log refuses: an end needs its event."""
+    event = decode(record.headers, record.value)
+    result = result_from(event)
+    slim = result.model_copy(
+        update={
+            "output": None,
+            "output_base64": None,
+            "content_type": None,
+            "media": [],
+            "error": result.error and result.error[:_MAX_ERROR_CHARS],
+            "output_missing": result.output_missing or OutputMissing.TOO_LARGE.value,
+        }
+    )
+    return encode(result_event(slim, source=event.source, at=event.time))
+
+
 async def correlation_of(ledger: Ledger, request_id: str, token: Token | None) -> Correlation:
     """
     Return what the submitter of a request recognises it by.
@@ -112,9 +143,19 @@ async def correlation_of(ledger: Ledger, request_id: str, token: Token | None) -
     claim = (
         await ledger.latest_claim(ClaimKind.SUBMISSION, submission_id) if submission_id else None
     )
-    if claim is not None and claim.detail.get("request_id") in (None, request_id):
+    if claim is not None and await _may_belong(ledger, claim, request_id):
         tags = tuple(sorted((claim.detail.get("tags") or {}).items()))
         return Correlation(submission_id, claim.detail.get("command_id", ""), endpoint, tags)
     if request is None:
         return Correlation(endpoint=endpoint)
     return Correlation("", request.command_id, endpoint, tuple(sorted(request.tags.items())))
+
+
+async def _may_belong(ledger: Ledger, claim: Claim, request_id: str) -> bool:
+    """Tell whether a submission has no other request id, by fal's answer or by what is recorded."""
+    told = claim.detail.get("request_id")
+    if told is not None:
+        return bool(told == request_id)
+    submission = await ledger.submission(claim.key)
+    named = submission.request if submission else None
+    return named is None or named.value == request_id

@@ -80,24 +80,34 @@ class Submitter:
         """Send the command's job unless a claim says that it was sent, and tell what came of it."""
         now = self._clock()
         detail = self._detail(command)
-        await self._facts.publish(
-            _submission_fact(FactName.INTENDED, command.submission_id, now, detail)
-        )
-        claim = self._claim(command, detail, now)
+        # Both before the claim: a log that fails after it would leave a job that was never
+        # sent as one of which nobody can tell.
+        for name in (FactName.INTENDED, FactName.SENDING):
+            fact = _submission_fact(name, command.submission_id, now, detail)
+            await self._facts.publish(fact)
+        claim = self._claim(command, detail, self._clock())
         stands = await self._ledger.claim(claim)
-        if stands.fingerprint != claim.fingerprint:
-            return DeadLetter("command_conflict", "this command_id was used with another input")
         if stands.detail.get("nonce") != claim.detail["nonce"]:
-            return await self._found(stands)
-        await self._facts.publish(_submission_fact(FactName.SENDING, stands.key, now, detail))
+            return await self.found(command, stands)
         answer = await self._send(command, stands)
         await self.conclude(stands, _fact_of_answer(answer, stands, self._clock()))
         return Done()
 
+    async def found(self, command: Submit, claim: Claim) -> Outcome:
+        """Return what follows from an earlier claim: publish what it holds, wait, or give up."""
+        if claim.fingerprint != command.input_sha256:
+            return DeadLetter("command_conflict", "this command_id was used with another input")
+        if claim.event is not None:
+            await self.publish(claim)
+            return Done()
+        if self._clock() < claim.deadline_at:
+            return RetryAt(claim.deadline_at + timedelta(seconds=1), "claimed")
+        await self.give_up(claim)
+        return Done()
+
     async def stop(self, submission_id: str, detail: Mapping[str, Any]) -> bool:
         """Take the claim before anybody sends; True when the submission is now never sent."""
-        now = self._clock()
-        nonce = uuid4().hex
+        now, nonce = self._clock(), uuid4().hex
         fact = _submission_fact(
             FactName.STOPPED, submission_id, now, {**detail, "reason": "cancelled"}
         )
@@ -122,7 +132,11 @@ class Submitter:
         event = encode(fact_event(fact, self._fal.origin))
         detail = {**claim.detail, "request_id": fact.request_id or None}
         await self._ledger.settle_claim(claim, event, detail)
-        await self.publish(await self._standing(claim))
+        stands = await self._standing(claim)
+        await self.publish(stands)
+        if fact.request_id and stands.detail.get("request_id") != fact.request_id:
+            # Given up meanwhile as unanswered, and answered after all: the id must not be lost.
+            await self._facts.publish(fact)
 
     async def publish(self, claim: Claim) -> None:
         """Publish the event that a claim holds, with the result of a submission that ended."""
@@ -155,16 +169,6 @@ class Submitter:
         )
 
     # ------------------------------------------------------------ the parts
-
-    async def _found(self, claim: Claim) -> Outcome:
-        """Return what follows from somebody's claim: publish what it holds, wait, or give up."""
-        if claim.event is not None:
-            await self.publish(claim)
-            return Done()
-        if self._clock() < claim.deadline_at:
-            return RetryAt(claim.deadline_at + timedelta(seconds=1), "claimed")
-        await self.give_up(claim)
-        return Done()
 
     async def _standing(self, claim: Claim) -> Claim:
         return await self._ledger.latest_claim(ClaimKind.SUBMISSION, claim.key) or claim

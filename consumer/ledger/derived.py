@@ -6,28 +6,19 @@ The joins are `core.lifecycle`; here is only where their operands rest.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Column, Connection, bindparam, select, text
 
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import (
-    Published,
-    Request,
-    Submission,
-    join_published,
-    join_request,
-    join_submission,
-)
+from consumer.core.lifecycle import join_request, join_result, join_submission
+from consumer.core.standing import Published, Request, Submission
 from consumer.ledger.engine import upsert
 from consumer.ledger.rows import fact_of, instant, request_row, submission_row
 from consumer.ledger.tables import HAS_SUBMISSION, facts, requests, results, submissions
 
 MAX_IN_LIST = 1_000
 # Values in one IN list; SQLite takes 32,766 parameters in a statement.
-
-_Derived = TypeVar("_Derived", Request, Submission)
 
 
 def chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -80,17 +71,6 @@ def write_submissions(connection: Connection, changed: Sequence[Submission]) -> 
         connection.execute(upsert(connection.dialect.name, submissions), rows)
 
 
-def with_result(held: _Derived, published: Published, at: datetime) -> _Derived:
-    """Return the request or submission with one more result in it; a join, like those of facts."""
-    return held.model_copy(
-        update={
-            "first_at": min(held.first_at, at),
-            "last_at": max(held.last_at, at),
-            "result": join_published(held.result, published),
-        }
-    )
-
-
 _FACTS_OF_REQUESTS = select(facts).where(among(facts.c.request_id)).order_by(facts.c.at, facts.c.id)
 _FACTS_OF_SUBMISSIONS = (
     select(facts)
@@ -118,7 +98,7 @@ def fold_requests(connection: Connection, ids: Sequence[str]) -> dict[str, Reque
                 request_id=row.subject, first_at=at, last_at=at
             )
             published = Published.model_validate_json(row.published)
-            folded[row.subject] = with_result(held, published, at)
+            folded[row.subject] = join_result(held, published, at)
     return folded
 
 
@@ -136,7 +116,7 @@ def fold_submissions(connection: Connection, ids: Sequence[str]) -> dict[str, Su
                 submission_id=row.subject, first_at=at, last_at=at
             )
             published = Published.model_validate_json(row.published)
-            folded[row.subject] = with_result(held, published, at)
+            folded[row.subject] = join_result(held, published, at)
     return folded
 
 

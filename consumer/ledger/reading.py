@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, text, tuple_
 
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, State, Submission, SubmissionState, is_bound
+from consumer.core.lifecycle import is_bound
 from consumer.core.projection import Evidence, KeySetEntry
+from consumer.core.standing import Request, State, Submission, SubmissionState
 from consumer.core.text import storable
 from consumer.ledger.derived import read_requests, read_submissions
 from consumer.ledger.rows import evidence_of, fact_of, key_set_of

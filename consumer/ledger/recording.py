@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, select, update
 
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, Submission, join_request, join_submission
+from consumer.core.lifecycle import join_request, join_result, join_submission
 from consumer.core.projection import ResultEntry
+from consumer.core.standing import Request, Submission
 from consumer.ledger.derived import (
     among,
     chunks,
@@ -22,7 +23,6 @@ from consumer.ledger.derived import (
     fold_submissions,
     read_requests,
     read_submissions,
-    with_result,
     write_requests,
     write_submissions,
 )
@@ -209,13 +209,13 @@ class _Batch:
         name, at = result.request_id, result.at
         if name:
             held = self.requests.get(name) or Request(request_id=name, first_at=at, last_at=at)
-            self.requests[name] = with_result(held, result.published, at)
+            self.requests[name] = join_result(held, result.published, at)
             self.changed_requests[name] = None
             return
         name = result.submission_id
         before = self.submissions.get(name)
         before = before or Submission(submission_id=name, first_at=at, last_at=at)
-        self.submissions[name] = with_result(before, result.published, at)
+        self.submissions[name] = join_result(before, result.published, at)
         self.changed_submissions[name] = None
 
     def _became_conflicted(self, requests: Iterable[Request]) -> bool:

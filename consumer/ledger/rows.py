@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from consumer.core.fact import Fact, FactName, Witness
-from consumer.core.lifecycle import ENDS, Request, State, Submission
 from consumer.core.projection import DeadLetterEntry, Evidence, KeySetEntry, ResultEntry
+from consumer.core.standing import ENDS, Request, State, Submission
 from consumer.core.text import parse_json, storable, storable_json
 from consumer.errors import UndecodableEvent
 

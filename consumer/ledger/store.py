@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, Submission, SubmissionState
 from consumer.core.projection import Entry, Evidence, KeySetEntry
+from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
 from consumer.ledger.engine import instant_of, ledger_url, open_engine, probe, translated

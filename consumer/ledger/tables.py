@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from consumer.core.lifecycle import State, SubmissionState
+from consumer.core.standing import State, SubmissionState
 
 metadata = MetaData(
     naming_convention={

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, State, Submission, SubmissionState
 from consumer.core.projection import Entry, Evidence, KeySetEntry
+from consumer.core.standing import Request, State, Submission, SubmissionState
 from consumer.ports.log import Record
 
 

@@ -17,6 +17,7 @@ from consumer.core.signature import VerifiedDelivery
 from consumer.core.token import MAX_TOKEN_CHARS, Token, parse_token
 from consumer.errors import BadToken, LogUnavailable, RecordRefused, UndecodableEvent
 from consumer.ports import Clock, Position, Publisher
+from consumer.receiving.deadline import in_time
 from consumer.receiving.limits import ReceiverLimits, Room
 
 UNREADABLE_BODY = "unreadable_body"
@@ -85,8 +86,7 @@ class Desk:
         if not self._room.maybe_take(size):
             raise LogUnavailable("too many deliveries wait for the log")
         try:
-            async with asyncio.timeout_at(self._until(answer_at)):
-                position, reason = await self._append(record, reason)
+            position, reason = await in_time(self._append(record, reason), self._until(answer_at))
         except TimeoutError as exc:
             raise LogUnavailable("the log took too long") from exc
         finally:

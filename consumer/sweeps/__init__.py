@@ -22,18 +22,29 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 _MAX_PAUSE = timedelta(seconds=60)
+_STOP_BUDGET = timedelta(seconds=5)
+# What a round may still take after the stop; then it is cut, which a sweep survives like any
+# other death.
 
 
-async def run_sweep(
-    name: str, sweep_round: Round, stop: asyncio.Event, *, every: timedelta, batch: int
+async def run_sweep(  # noqa: PLR0913  a loop with its round and four spans
+    name: str,
+    sweep_round: Round,
+    stop: asyncio.Event,
+    *,
+    every: timedelta,
+    batch: int,
+    stop_budget: timedelta = _STOP_BUDGET,
 ) -> None:
     """
     Run rounds until `stop`: at once after a full one, else after `every`; slower while it fails.
+
+    The stop is prompt: a pause ends at once, a round in hand has `stop_budget`.
     """
     failures = 0
     while not stop.is_set():
         try:
-            taken = await sweep_round()
+            taken = await _run_round(sweep_round, stop, stop_budget)
             failures = 0
         except ConsumerError as exc:
             failures += 1
@@ -67,6 +78,21 @@ async def each(
             raise answer
         good.append(answer)
     return good
+
+
+async def _run_round(sweep_round: Round, stop: asyncio.Event, budget: timedelta) -> int:
+    """Return what the round took; 0 when it was cut, its budget spent after the stop."""
+    running = asyncio.ensure_future(sweep_round())
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait({running}, timeout=budget.total_seconds())
+        return running.result() if running.done() else 0
+    finally:
+        running.cancel()
+        stopped.cancel()
+        await asyncio.gather(running, stopped, return_exceptions=True)
 
 
 async def _wait(stop: asyncio.Event, pause: timedelta) -> None:

@@ -6,12 +6,18 @@ their deadline are `unknown`, and after the horizon `lost: never_confirmed`; not
 ever sent again.
 """
 
-from consumer.core.lifecycle import Submission, SubmissionState
+from collections.abc import Awaitable, Callable
+
 from consumer.core.policy import Policies
 from consumer.core.result import Correlation
+from consumer.core.standing import Submission, SubmissionState
+from consumer.errors import ConsumerError, Unavailable
 from consumer.handlers.results import Results
 from consumer.handlers.submitting import Submitter
-from consumer.ports import ClaimKind, Clock, Ledger
+from consumer.ports import Claim, ClaimKind, Clock, Ledger
+from consumer.telemetry import get_logger
+
+_log = get_logger()
 
 BATCH = 100
 
@@ -39,18 +45,29 @@ class PublishClaims:
     async def round(self) -> int:
         """Publish what waits, and give up what is past its horizon. Raises Unavailable."""
         results = await self._ledger.open_claims(ClaimKind.RESULT, BATCH)
-        for claim in results:
-            await self._results.publish_claim(claim)
+        # Younger ones are in somebody's hand, who is about to publish them.
+        overdue = [claim for claim in results if claim.deadline_at <= self._clock()]
+        done = [await self._tried(self._results.publish_claim, claim) for claim in overdue]
         if self._submitter is None:
-            return len(results)
+            return sum(done)
         claims = await self._ledger.open_claims(ClaimKind.SUBMISSION, BATCH)
+        submitter = self._submitter
         for claim in claims:
-            if claim.event is not None:
-                await self._submitter.publish(claim)
-            else:
-                await self._submitter.give_up(claim)
-        await self._give_up_unconfirmed(self._submitter)
-        return max(len(results), len(claims))
+            step = submitter.publish if claim.event is not None else submitter.give_up
+            done.append(await self._tried(step, claim))
+        await self._give_up_unconfirmed(submitter)
+        return sum(done)
+
+    async def _tried(self, step: Callable[[Claim], Awaitable[None]], claim: Claim) -> bool:
+        """Take one step; one claim that cannot be published must not hold up the others."""
+        try:
+            await step(claim)
+        except Unavailable:
+            raise
+        except ConsumerError as exc:
+            _log.error("sweep.failed", sweep="claims", error=exc.code, request_id=claim.key)
+            return False
+        return True
 
     async def _give_up_unconfirmed(self, submitter: Submitter) -> None:
         horizon = self._clock() - self._policies.unconfirmed_horizon

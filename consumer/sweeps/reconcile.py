@@ -6,15 +6,23 @@ at once mean a wrong key or address: then nothing is told and an alarm is raised
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from consumer.core.completion import Completion, completion_of_answer, reconciled_event
+from consumer.core.completion import Completion
 from consumer.core.fact import FactName, Witness, new_fact
-from consumer.core.lifecycle import RANK, Request, State
-from consumer.core.policy import Policies, end_of_not_found, is_alarming, next_check_gap
+from consumer.core.lifecycle import is_bound
+from consumer.core.policy import (
+    Policies,
+    end_of_not_found,
+    is_alarming,
+    next_check_gap,
+    retry_gap,
+)
 from consumer.core.result import OutputMissing, bare_result
-from consumer.errors import ConsumerError, FalUnavailable
+from consumer.core.standing import RANK, End, Request, State
+from consumer.errors import ConsumerError, LedgerUnavailable, LogUnavailable
+from consumer.handlers.answers import Told, ask_result, completion_event
 from consumer.handlers.cancelling import CancelCase, Canceller, cancel_case
 from consumer.handlers.results import Facts, Results, correlation_of
 from consumer.ports import (
@@ -23,7 +31,6 @@ from consumer.ports import (
     FalQueue,
     Ledger,
     QueueStatus,
-    ResultAnswer,
     ResultKind,
     StatusAnswer,
 )
@@ -36,6 +43,8 @@ _log = get_logger()
 BATCH = 64
 LEASE = timedelta(seconds=180)
 _CONCURRENCY = 16
+_MAX_RESULT_GAP = timedelta(seconds=15)
+# fal says COMPLETED a moment before it gives the result.
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Asked:
     due: Due
     request: Request
     answer: StatusAnswer | None = None
-    result: ResultAnswer | None = None
+    result: Told | None = None
     error: ConsumerError | None = None
 
 
@@ -77,21 +86,39 @@ class Reconcile:
         self._clock = clock
         self._metrics = metrics
         self.alarm: str | None = None
+        self._unknown: dict[str, datetime] = {}
 
     async def round(self) -> int:
         """Ask about what is due and act on the answers. Raises Unavailable."""
         dues = await self._ledger.take_due("check", limit=BATCH, lease=LEASE)
         answers = await each(self._ask, dues, at_once=_CONCURRENCY)
         asked = [item for item in answers if item is not None]
-        unknown = [item for item in asked if _is_not_found(item)]
-        statuses = [item for item in asked if item.answer is not None]
-        if is_alarming(len(unknown), len(statuses)):
-            await self._raise_alarm(asked, len(unknown))
+        if self._is_alarming(asked):
+            await self._raise_alarm(asked)
             return 0
-        if statuses:
-            self.alarm = None
         await each(self._act, asked, at_once=_CONCURRENCY)
         return len(dues)
+
+    def _is_alarming(self, asked: Sequence[Asked]) -> bool:
+        """
+        Tell whether fal knows hardly any of the requests, in this round and those before it.
+
+        A wrong key shows in a few unknown ids a round where requests fall due one by one, so
+        they are counted until fal knows a request again. One that we asked to cancel may be gone.
+        """
+        now = self._clock()
+        statuses = [i for i in asked if i.answer and i.request.cancel_asked_at is None]
+        unknown = [item.request.request_id for item in statuses if _is_not_found(item)]
+        if statuses and 2 * len(unknown) <= len(statuses):
+            self._unknown.clear()
+            self.alarm = None
+        if not unknown or 2 * len(unknown) <= len(statuses):
+            return False
+        oldest = now - 2 * max(self._policies.not_found_gap, self._policies.max_check_gap)
+        self._unknown = {name: at for name, at in self._unknown.items() if at >= oldest}
+        self._unknown |= dict.fromkeys(unknown, now)
+        count = len(self._unknown)
+        return is_alarming(count, count)
 
     # ------------------------------------------------------------ asking
 
@@ -107,12 +134,13 @@ class Reconcile:
             answer = await self._fal.status(endpoint, request.request_id)
             result = None
             if answer.status is QueueStatus.COMPLETED:
-                result = await self._fal.result(endpoint, request.request_id)
+                result = await ask_result(self._fal, endpoint, request.request_id)
         except ConsumerError as exc:
             return Asked(due, request, error=exc)
         return Asked(due, request, answer, result)
 
-    async def _raise_alarm(self, asked: Sequence[Asked], unknown: int) -> None:
+    async def _raise_alarm(self, asked: Sequence[Asked]) -> None:
+        unknown = len(self._unknown)
         self.alarm = (
             f"fal knows none of {unknown} requests: check FAL_KEY and FAL_CONSUMER_QUEUE_URL"
         )
@@ -130,34 +158,35 @@ class Reconcile:
             if item.error is not None:
                 self._tell_error(item.error, request)
             elif request.end is not None:
-                await self._settler.settle(request)
+                await self._settler.settle(request, may_ask=self._may_ask(request.end))
                 gap = self._policies.settle_after
             elif item.answer is None:
                 await self._give_up_without_endpoint(request)
             else:
-                gap = await self._on_status(request, item.answer, item.result, gap)
-        except FalUnavailable as exc:
+                gap = await self._on_status(item, item.answer, gap)
+        except (LedgerUnavailable, LogUnavailable):
+            raise
+        except ConsumerError as exc:
             self._tell_error(exc, request)
         await self._ledger.put_off(item.due, gap)
+
+    def _may_ask(self, end: End) -> bool:
+        """Tell whether fal is still waited for; after that, what is held here is the result."""
+        return self._clock() - end.at < self._policies.fetch_patience
 
     def _tell_error(self, error: ConsumerError, request: Request) -> None:
         _log.warning(
             "sweep.failed", sweep="reconcile", error=error.code, request_id=request.request_id
         )
 
-    async def _on_status(
-        self,
-        request: Request,
-        answer: StatusAnswer,
-        result: ResultAnswer | None,
-        gap: timedelta,
-    ) -> timedelta:
+    async def _on_status(self, item: Asked, answer: StatusAnswer, gap: timedelta) -> timedelta:
         """Publish what the status tells and return the wait until the next check."""
+        request = item.request
         if answer.status is QueueStatus.NOT_FOUND:
             await self._on_not_found(request)
             return gap if request.not_found_first_at else self._policies.not_found_gap
         if answer.status is QueueStatus.COMPLETED:
-            return await self._on_completed(request, answer, result)
+            return await self._on_completed(item, answer)
         await self._on_pending(request, answer)
         return gap
 
@@ -180,19 +209,17 @@ class Reconcile:
             return
         submission = await self._ledger.submission(request.submission.value)
         case = cancel_case(request, "asked")
-        if submission is not None and submission.is_cancel_remembered and case is not None:
+        if submission is None or case is None or not submission.is_cancel_remembered:
+            return
+        if is_bound(request, submission):
             await self._canceller.cancel(case)
 
-    async def _on_completed(
-        self, request: Request, answer: StatusAnswer, result: ResultAnswer | None
-    ) -> timedelta:
-        if result is None or result.kind is ResultKind.NOT_READY:
-            return self._policies.retry_base
-        if result.kind is ResultKind.READY:
-            completion = completion_of_answer(
-                request.request_id, result.http_status, result.body, result.content_type
-            )
-            completion = replace(completion, billable_units=result.billable_units)
+    async def _on_completed(self, item: Asked, answer: StatusAnswer) -> timedelta:
+        request, told = item.request, item.result
+        if told is None or told is ResultKind.NOT_READY:
+            return min(retry_gap(item.due.attempt, self._policies), _MAX_RESULT_GAP)
+        if isinstance(told, Completion):
+            completion = told
         else:
             expired = _completion_of_status(request.request_id, answer)
             if expired is None:
@@ -201,7 +228,7 @@ class Reconcile:
             completion = expired
         _log.info("request.reconciled", request_id=request.request_id, verdict=completion.end.value)
         await self._facts.publish_event(
-            reconciled_event(completion, source=self._facts.source, at=self._clock())
+            completion_event(completion, source=self._facts.source, at=self._clock())
         )
         return self._policies.settle_after
 

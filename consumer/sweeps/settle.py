@@ -3,23 +3,31 @@ Ends that have no result event: open work, whoever left it.
 
 A webhook that counts only since an account was configured, a kill between a fact and its
 result, a later truth that outranks what was published: the result is made again from
-evidence, and from fal's answer where fal still has one.
+evidence, from what the fact said, and from fal's answer where fal still has one.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
-from consumer.core.completion import Completion, completion_of_answer, parse_webhook
+from consumer.core.completion import Completion, parse_webhook
 from consumer.core.fact import FactName, Witness
-from consumer.core.lifecycle import End, Request, State
 from consumer.core.policy import Policies
 from consumer.core.result import OutputMissing, bare_result, result_of
-from consumer.errors import FalRefused, SchemaDrift, UndecodableEvent
+from consumer.core.standing import End, Request, State
+from consumer.errors import ConsumerError, FalRefused, SchemaDrift, Unavailable, UndecodableEvent
+from consumer.handlers.answers import ask_result
 from consumer.handlers.fetch import Outputs
 from consumer.handlers.results import Results, correlation_of
-from consumer.ports import FalQueue, Ledger, ResultKind
+from consumer.ports import Due, FalQueue, Ledger
+from consumer.sweeps import each
+from consumer.telemetry import get_logger
+
+_log = get_logger()
 
 BATCH = 64
 LEASE = timedelta(seconds=180)
+_CONCURRENCY = 16
 _ASKABLE = frozenset({State.SUCCEEDED, State.FAILED})
 
 
@@ -28,51 +36,59 @@ class Settler:
 
     def __init__(self, fal: FalQueue | None, results: Results, ledger: Ledger) -> None:
         self._fal = fal
-        self._outputs = Outputs(fal)
         self._results = results
         self._ledger = ledger
 
-    async def settle(self, request: Request) -> None:
+    async def settle(self, request: Request, *, may_ask: bool = True) -> None:
         """
-        Publish the result of the end that stands. Raises FalUnavailable when asking again may
-        help.
+        Publish the result of the end that stands, `may_ask` false: from what is held here.
+
+        Raises FalUnavailable when asking again may help.
         """
         end = request.end
         if end is None:
             return
         correlation = await correlation_of(self._ledger, request.request_id, None)
-        completion = await self._completion(request, end)
-        if completion is not None:
+        fal = self._fal if may_ask else None
+        told = await self._told(request, end)
+        if end.state in _ASKABLE or end.witness is Witness.WEBHOOK:
+            completion = await self._completion(fal, request, end, told)
             result = result_of(completion, correlation, witness=end.witness.value, ended_at=end.at)
         else:
             result = bare_result(
                 FactName(end.state.value),
                 correlation,
                 request_id=request.request_id,
-                reason=None,
+                reason=_maybe_text(told, "reason") or _maybe_text(told, "policy"),
                 witness=end.witness.value,
                 ended_at=end.at,
-                output_missing=_missing(end),
             )
         await self._results.publish(result)
 
-    async def _completion(self, request: Request, end: End) -> Completion | None:
+    async def _told(self, request: Request, end: End) -> Mapping[str, Any]:
+        """Return the detail of the fact that told this end."""
+        for fact in await self._ledger.timeline(request.request_id):
+            if fact.id == end.fact_id:
+                return fact.detail
+        return {}
+
+    async def _completion(
+        self, fal: FalQueue | None, request: Request, end: End, told: Mapping[str, Any]
+    ) -> Completion:
+        """Return the end with the best output that can be had."""
         endpoint = request.endpoint.value if request.endpoint else ""
+        held = _completion_of_fact(request.request_id, end, told)
         if end.witness is Witness.WEBHOOK:
             signed = await self._signed(request, end)
-            return await self._outputs.complete(signed, endpoint) if signed else None
-        if end.state not in _ASKABLE or self._fal is None or not endpoint:
-            return None
+            return await Outputs(fal).complete(signed or held, endpoint)
+        if fal is None or not endpoint:
+            return held
         try:
-            answer = await self._fal.result(endpoint, request.request_id)
+            asked = await ask_result(fal, endpoint, request.request_id)
         except (FalRefused, SchemaDrift):
-            return None
-        if answer.kind is not ResultKind.READY:
-            return None
-        told = completion_of_answer(
-            request.request_id, answer.http_status, answer.body, answer.content_type
-        )
-        return told if told.end.value == end.state.value else None
+            return held
+        has_end = isinstance(asked, Completion) and asked.end.value == end.state.value
+        return asked if isinstance(asked, Completion) and has_end else held
 
     async def _signed(self, request: Request, end: End) -> Completion | None:
         """Return what the evidence says that proves this end."""
@@ -97,15 +113,38 @@ class SettleEnds:
     async def round(self) -> int:
         """Publish the results of known ends; everything else rests. Raises Unavailable."""
         dues = await self._ledger.take_due("check", limit=BATCH, lease=LEASE)
-        for due in dues:
-            request = await self._ledger.request(due.subject)
-            if request is None or not request.is_open:
-                await self._ledger.finish(due)
-                continue
-            await self._settler.settle(request)
-            await self._ledger.put_off(due, self._policies.max_check_gap)
+        await each(self._look_at, dues, at_once=_CONCURRENCY)
         return len(dues)
 
+    async def _look_at(self, due: Due) -> None:
+        request = await self._ledger.request(due.subject)
+        if request is None or not request.is_open:
+            await self._ledger.finish(due)
+            return
+        try:
+            await self._settler.settle(request)
+        except Unavailable:
+            raise
+        except ConsumerError as exc:
+            _log.error("sweep.failed", sweep="settle", error=exc.code, request_id=due.subject)
+        await self._ledger.put_off(due, self._policies.max_check_gap)
 
-def _missing(end: End) -> str | None:
-    return OutputMissing.UNAVAILABLE.value if end.state in _ASKABLE else None
+
+def _completion_of_fact(request_id: str, end: End, told: Mapping[str, Any]) -> Completion:
+    """Return what the fact alone says of an end: everything but the output."""
+    http_status = told.get("http_status")
+    is_expired = end.witness is Witness.STATUS
+    return Completion(
+        request_id,
+        FactName(end.state.value),
+        http_status if isinstance(http_status, int) else None,
+        _maybe_text(told, "error"),
+        _maybe_text(told, "error_type"),
+        output_missing=OutputMissing.EXPIRED.value if is_expired else None,
+        billable_units=_maybe_text(told, "billable_units"),
+    )
+
+
+def _maybe_text(told: Mapping[str, Any], name: str) -> str | None:
+    value = told.get(name)
+    return value if isinstance(value, str) else None

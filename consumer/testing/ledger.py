@@ -13,8 +13,9 @@ from typing import Any
 
 from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import Request, State, Submission, SubmissionState, is_bound
+from consumer.core.lifecycle import is_bound
 from consumer.core.projection import Entry, Evidence, KeySetEntry
+from consumer.core.standing import Request, State, Submission, SubmissionState
 from consumer.core.text import dump_json, parse_json, storable
 from consumer.errors import ConsumerError, UndecodableEvent
 from consumer.ports import (

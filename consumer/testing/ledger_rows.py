@@ -9,25 +9,18 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from consumer.core.fact import Fact
-from consumer.core.lifecycle import (
-    ENDS,
-    Request,
-    Submission,
-    join_published,
-    join_request,
-    join_submission,
-)
+from consumer.core.lifecycle import join_request, join_result, join_submission
 from consumer.core.projection import DeadLetterEntry, Entry, Evidence, KeySetEntry, ResultEntry
+from consumer.core.standing import ENDS, Request, Submission
 from consumer.core.text import parse_json, storable, storable_json
 from consumer.errors import UndecodableEvent
 from consumer.ports import Claim, ClaimKind, Parked, Planner
 
 MAX_SPAN = timedelta(hours=48)
 _MAX_REVISION = 2**63 - 1
-_Held = TypeVar("_Held", Request, Submission)
 
 
 @dataclass(slots=True)
@@ -91,7 +84,7 @@ class MemoryRows:
         for result in self.results.values():
             if result.request_id == name:
                 bare = Request(request_id=name, first_at=result.at, last_at=result.at)
-                held = _with_result(held or bare, result)
+                held = join_result(held or bare, result.published, result.at)
         return held
 
     def _folded_submission(self, name: str) -> Submission | None:
@@ -101,7 +94,7 @@ class MemoryRows:
         for result in self.results.values():
             if result.submission_id == name and not result.request_id:
                 bare = Submission(submission_id=name, first_at=result.at, last_at=result.at)
-                held = _with_result(held or bare, result)
+                held = join_result(held or bare, result.published, result.at)
         return held
 
     def keep_schedules(self, request_ids: Iterable[str], plan: Planner, now: datetime) -> None:
@@ -185,15 +178,6 @@ def subject_of(result: ResultEntry) -> str:
 
 def _named(names: list[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
-
-
-def _with_result(held: _Held, result: ResultEntry) -> _Held:
-    change = {
-        "first_at": min(held.first_at, result.at),
-        "last_at": max(held.last_at, result.at),
-        "result": join_published(held.result, result.published),
-    }
-    return held.model_copy(update=change)
 
 
 def _storable_fact(fact: Fact) -> Fact:

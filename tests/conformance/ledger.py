@@ -18,7 +18,6 @@ from consumer.core.delivery import Delivery, SignedHeaders
 from consumer.core.event import NewRecord, Topic, event_id
 from consumer.core.fact import Fact, FactName, Witness, new_fact
 from consumer.core.keys import public_key
-from consumer.core.lifecycle import Published, Request, State, SubmissionState
 from consumer.core.projection import (
     DeadLetterEntry,
     Entry,
@@ -27,6 +26,7 @@ from consumer.core.projection import (
     ResultEntry,
 )
 from consumer.core.signature import signed_message, verify
+from consumer.core.standing import Published, Request, State, SubmissionState
 from consumer.errors import UndecodableEvent
 from consumer.ports import (
     Claim,

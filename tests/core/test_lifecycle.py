@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.core.fact import FactName, Witness
-from consumer.core.lifecycle import (
+from consumer.core.lifecycle import join_all, join_published, join_request, join_submission
+from consumer.core.standing import (
     ENDS,
     RANK,
     SUBMISSION_ENDS,
@@ -18,10 +19,6 @@ from consumer.core.lifecycle import (
     State,
     Submission,
     SubmissionState,
-    join_all,
-    join_published,
-    join_request,
-    join_submission,
 )
 from tests.core.strategies import NOW, facts, signed, told
 

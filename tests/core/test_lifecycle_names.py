@@ -4,17 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from consumer.core.fact import Witness
-from consumer.core.lifecycle import (
-    Named,
-    Request,
-    State,
-    Submission,
-    SubmissionState,
-    is_bound,
-    join_all,
-    join_request,
-    join_submission,
-)
+from consumer.core.lifecycle import is_bound, join_all, join_request, join_submission
+from consumer.core.standing import Named, Request, State, Submission, SubmissionState
 from tests.core.strategies import NOW, REQUEST_ID, signed, told
 
 SECOND = timedelta(seconds=1)

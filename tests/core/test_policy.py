@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.fact import FactName, Witness
-from consumer.core.lifecycle import End, Published, Request, State
 from consumer.core.policy import (
     ALARM_NOT_FOUND,
     DeadLetter,
@@ -22,6 +21,7 @@ from consumer.core.policy import (
     outcome_of_error,
     retry_gap,
 )
+from consumer.core.standing import End, Published, Request, State
 from consumer.errors import (
     ConfigError,
     ConsumerError,

@@ -8,7 +8,6 @@ from consumer.core import result as result_module
 from consumer.core.completion import Completion
 from consumer.core.event import Event, EventType, decode, encode
 from consumer.core.fact import FactName
-from consumer.core.lifecycle import RANK, Published, State
 from consumer.core.result import (
     MAX_OUTPUT_BYTES,
     Correlation,
@@ -23,6 +22,7 @@ from consumer.core.result import (
     result_from,
     result_of,
 )
+from consumer.core.standing import RANK, Published, State
 from consumer.core.text import dump_json
 from consumer.errors import UndecodableEvent
 from tests.core.strategies import (

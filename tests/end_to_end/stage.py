@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from consumer.app import Service, open_service, utc_now
 from consumer.core.command import command_event
 from consumer.core.event import Topic, encode
-from consumer.core.lifecycle import Request
+from consumer.core.standing import Request
 from consumer.jwks import KeyTimes
 from consumer.ports import Record
 from consumer.settings import Address, Settings

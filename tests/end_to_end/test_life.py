@@ -11,8 +11,8 @@ from consumer.core.delivery import Delivery, SignedHeaders
 from consumer.core.event import NewRecord, Topic, decode
 from consumer.core.fact import FactName
 from consumer.core.keys import public_key
-from consumer.core.lifecycle import State, SubmissionState
 from consumer.core.signature import verify
+from consumer.core.standing import State, SubmissionState
 from consumer.simulator import SigningKey, completion_body
 from tests.end_to_end.stage import post, until
 

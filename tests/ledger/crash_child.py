@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 
 from consumer.core.fact import Fact, FactName, Witness
-from consumer.core.lifecycle import Published
 from consumer.core.projection import Entry, Evidence, ResultEntry
+from consumer.core.standing import Published
 from consumer.ledger import Ledger
 from consumer.ports import Plan
 

@@ -7,7 +7,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from consumer.core.lifecycle import State
+from consumer.core.standing import State
 from consumer.ledger import Ledger, migrate
 from consumer.ports import Plan, RequestFilter
 

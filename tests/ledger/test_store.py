@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import event, text
 
 from consumer.core.fact import FactName, Witness, new_fact
-from consumer.core.lifecycle import State
 from consumer.core.projection import Entry, Evidence
+from consumer.core.standing import State
 from consumer.errors import LedgerUnavailable, UndecodableEvent
 from consumer.ledger import Ledger
 from consumer.ports import Plan, RequestFilter
