@@ -15,7 +15,7 @@ from typing import Self
 
 from consumer.clock_check import ClockCheck
 from consumer.core.keys import KeySet, parse_keys
-from consumer.errors import BadKeySet, KeysUnavailable, Unavailable
+from consumer.errors import BadKeySet, KeysUnavailable, RecordRefused, Unavailable
 from consumer.key_fetch import Fetch, fetch_document
 from consumer.key_store import maybe_load_key_set, save_key_set
 from consumer.ports import Clock
@@ -278,7 +278,7 @@ class JwksKeys:
                 continue
             try:
                 await self._parts.on_new_set(held)
-            except Unavailable:
+            except (Unavailable, RecordRefused):
                 await asyncio.sleep(self._times.max_retry.total_seconds())
                 self._news.set()
             else:

@@ -147,6 +147,12 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
 
 
 @pytest.fixture
+def fixed_clock() -> Callable[[], datetime]:
+    """Return a clock that stands still."""
+    return lambda: NOW
+
+
+@pytest.fixture
 def start_python() -> Callable[[str], int]:
     """Return what runs a program in a process of its own and gives its exit code."""
 

@@ -7,7 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from consumer.cli import SECTIONS, main
+from consumer.cli import SECTIONS, Verbs, main
+from consumer.errors import BadToken, ConfigError, LogUnavailable
 
 VERBS = [verb for section in SECTIONS.values() for verb in section]
 
@@ -84,3 +85,52 @@ def test_the_verbs_are_commands_under_their_own_names(runner: CliRunner):
     found = [main.get_command(context, verb.name) for verb in VERBS]
 
     assert [verb.name for verb in VERBS] == [verb and verb.name for verb in found]
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (
+            ConfigError(["A: wrong", "B: wrong"]),
+            2,
+            "fal-consumer: A: wrong\nfal-consumer: B: wrong\n",
+        ),
+        (LogUnavailable("the disk is\x1b full"), 1, "fal-consumer: the disk is\\x1b full\n"),
+        (BadToken("too long"), 1, "fal-consumer: token: too long\n"),
+        (
+            ExceptionGroup("tasks", [ExceptionGroup("more", [BadToken("x")]), BadToken("y")]),
+            1,
+            "fal-consumer: token: x\nfal-consumer: token: y\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_of_ours_are_sentences(
+    runner: CliRunner, error: BaseException, code: int, said: str
+):
+    """An error becomes a sentence on standard error and an exit code, never a traceback."""
+
+    class One(Verbs):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            return click.Command(cmd_name, callback=self.fail)
+
+        def fail(self) -> None:
+            raise error
+
+    shown = runner.invoke(One(), ["any"])
+
+    assert (code, "", said) == (shown.exit_code, shown.stdout, shown.stderr)
+
+
+def test_a_mistake_of_ours_is_not_hidden(runner: CliRunner):
+    """What is no error of ours is raised as it is, also out of a group."""
+    group = ExceptionGroup("tasks", [BadToken("x"), ZeroDivisionError()])
+
+    class One(Verbs):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            return click.Command(cmd_name, callback=self.fail)
+
+        def fail(self) -> None:
+            raise group
+
+    assert group is runner.invoke(One(), ["any"]).exception
