@@ -21,7 +21,8 @@ from consumer.core.fact import Fact, FactName, Witness
 from consumer.core.policy import Policies, cancel_at, check_at
 from consumer.core.projection import Entry, Evidence
 from consumer.core.standing import Request
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.ports import Plan
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)

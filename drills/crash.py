@@ -209,7 +209,7 @@ class CrashRun:
         }
 
     async def _count(self) -> dict[str, object]:
-        """Hold log and ledger against the debts and the books; return what a second run must equal."""
+        """Hold log and ledger against debts and books; return what a second run must equal."""
         async with _log(self.settings) as log:
             told = await self._check_log(log)
         async with _ledger(self.settings) as ledger:
@@ -296,7 +296,7 @@ class CrashRun:
         await self.service.start()
         async with _log(self.settings) as log:
             async with asyncio.timeout(_GIVE_UP_S):
-                while not await _has_caught_up(log):
+                while not await _has_caught_up(log):  # noqa: ASYNC110  another process does it
                     await asyncio.sleep(_SETTLE_S)
         assert await self.service.stop() == 0, self.service.last_words()
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.core.fact import FactName, Witness
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.testing.ledger import MemoryLedger
 
 _PATH = Path(__file__).parent / "conformance" / "ledger.py"

@@ -19,12 +19,12 @@ from consumer.errors import (
     RecordRefused,
     UndecodableEvent,
 )
-from consumer.ports import Plan, Position
+from consumer.ports import Plan, Position, Record
 from consumer.sweeps.parked import HandleParked
 from consumer.telemetry import Metrics
 from consumer.testing.ledger import MemoryLedger
 from consumer.testing.log import MemoryLog, MemorySubscription
-from consumer.worker import Worker, WorkerLimits
+from consumer.worker import Worker, WorkerLimits, _pause_s, parked_id
 
 SOON_S = 30
 GROUP = "tested"
@@ -75,11 +75,14 @@ class Bench:
             step if isinstance(step, Handler) else Handler(step),
             self.log,
             self.ledger,
-            clock=lambda: self.clock(),
+            clock=self.read_clock,
             policies=QUICK,
             metrics=Metrics(),
             limits=WorkerLimits(**limits),
         )
+
+    def read_clock(self) -> datetime:
+        return self.clock()
 
     async def put(self, key: str, *values: bytes) -> None:
         for value in values:
@@ -217,38 +220,36 @@ async def test_nothing_is_committed_before_its_effect(bench):
     assert [("a", b"1", 1)] == second.handed
 
 
-class DeafSubscription(MemorySubscription):
-    """A subscription that takes no commits for a while."""
-
-    refusals = 0
-
-    async def commit(self, offsets):
-        if DeafLog.refusals:
-            DeafLog.refusals -= 1
-            raise LogUnavailable("away")
-        await super().commit(offsets)
-
-
 class DeafLog(MemoryLog):
-    """A log whose subscriptions take no commits for a while."""
+    """A log that refuses the next `refusals` commits."""
 
     refusals = 0
 
     @asynccontextmanager
     async def subscribe(self, group, topics):
-        yield DeafSubscription(self, group, topics)
+        subscription = MemorySubscription(self, group, topics)
+        commit = subscription.commit
+
+        async def refusing(offsets):
+            if self.refusals:
+                self.refusals -= 1
+                raise LogUnavailable("away")
+            await commit(offsets)
+
+        subscription.commit = refusing
+        yield subscription
 
 
 async def test_a_kill_between_effect_and_commit_repeats_the_effect(bench):
     """What was done but not committed is done again, and nothing is skipped."""
-    DeafLog.refusals = 10**6
     bench.log = DeafLog(clock=now, store=bench.log.store)
+    bench.log.refusals = 10**6
     await bench.put("a", b"1", b"2")
     first, second = Handler(), Handler()
     async with working(bench.worker(first)):
         await until(lambda: first.done == [b"1", b"2"])
 
-    DeafLog.refusals = 0
+    bench.log.refusals = 0
     async with working(bench.worker(second)):
         await all_committed(bench, 2)
 
@@ -257,14 +258,14 @@ async def test_a_kill_between_effect_and_commit_repeats_the_effect(bench):
 
 async def test_a_commit_that_failed_is_tried_again(bench):
     """A commit that the log did not take is made later, though no further record comes."""
-    DeafLog.refusals = 1
     bench.log = DeafLog(clock=now, store=bench.log.store)
+    bench.log.refusals = 1
     await bench.put("a", b"1")
 
     async with working(bench.worker()):
         await all_committed(bench, 1)
 
-    assert 0 == DeafLog.refusals
+    assert 0 == bench.log.refusals
 
 
 # ---------------------------------------------------------------- retries and parking
@@ -697,17 +698,12 @@ async def test_a_log_that_is_away_is_asked_again(bench):
 
 def test_the_pause_is_bounded_however_long_the_log_is_away():
     """The pause doubles up to five seconds, after any number of failures."""
-    from consumer.worker import _pause_s  # noqa: PLC0415  a part, tested at its edge
-
     assert [0.2, 0.4, 0.8] == [_pause_s(n) for n in (1, 2, 3)]
     assert 5.0 == _pause_s(10**6)
 
 
 def test_a_place_is_named_by_its_position():
     """The same record parked by two groups is two; parked twice by one, it is one."""
-    from consumer.ports import Record  # noqa: PLC0415
-    from consumer.worker import parked_id  # noqa: PLC0415
-
     record = Record(Position(TOPIC, 0, 7), "a", b"", (), now())
 
     assert parked_id("one", record) == parked_id("one", record)

@@ -1,31 +1,22 @@
 """
 The composition root: the only place that knows every part.
 
-`open_service` opens the parts in order and closes them in reverse; everything below it
-receives plain values and ports, never settings. `backends` opens what stores and calls,
-`work` joins handlers and sweeps to it, `edges` gives it sockets, `reading` serves commands
-that look at a folder beside a running service.
+`service` opens the parts in order and closes them in reverse; everything below it receives
+plain values and ports, never settings. `backends` opens what stores and calls, `work`
+joins handlers and sweeps to it, `edges` gives it sockets, `reading` serves commands that
+look at a folder beside a running service. Names are loaded on first use, for a command
+that only reads must not wait for the whole service to be imported.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from consumer.app.backends import Backends, open_backends, utc_now
-from consumer.app.checking import CheckRow, check
-from consumer.app.edges import open_console, open_receiver
-from consumer.app.reading import open_ledger, open_log, token_secrets_of
-from consumer.app.work import Work, join
-from consumer.errors import ConfigError
-from consumer.folder import DataFolder
-from consumer.jwks import KeyTimes
-from consumer.ports import Clock
-from consumer.readiness import Readiness
-from consumer.settings import Role, Settings, mistakes_for
-from consumer.simulator import Simulator, SimulatorConfig
-from consumer.sweeps import run_sweep
-from consumer.telemetry import get_logger
+if TYPE_CHECKING:
+    from consumer.app.checking import CheckRow, check
+    from consumer.app.reading import open_ledger, open_log, token_secrets_of
+    from consumer.app.service import Service, open_service
+    from consumer.app.values import utc_now
+    from consumer.simulator import Simulator, SimulatorConfig
 
 __all__ = [
     "CheckRow",
@@ -40,99 +31,22 @@ __all__ = [
     "utc_now",
 ]
 
-_log = get_logger()
+_HOMES = {
+    "CheckRow": "consumer.app.checking",
+    "Service": "consumer.app.service",
+    "Simulator": "consumer.simulator",
+    "SimulatorConfig": "consumer.simulator",
+    "check": "consumer.app.checking",
+    "open_ledger": "consumer.app.reading",
+    "open_log": "consumer.app.reading",
+    "open_service": "consumer.app.service",
+    "token_secrets_of": "consumer.app.reading",
+    "utc_now": "consumer.app.values",
+}
 
 
-@dataclass(frozen=True)
-class Service:
-    """Everything of one `serve`, open. `run` lets it work until the stop event."""
-
-    receiver_url: str
-    console_url: str | None
-    warnings: Sequence[str]
-    readiness: Readiness
-    backends: Backends
-    work: Work
-    receiver: AsyncExitStack
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """
-        Work until `stop`: then stop accepting, finish what is in hand, commit, and return.
-
-        An error that nobody below knows ends everything and is raised.
-        """
-        halt = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for worker in self.work.workers:
-                    tasks.create_task(worker.run(halt), name=worker.handler.name)
-                for sweep in self.work.sweeps:
-                    running = run_sweep(
-                        sweep.name, sweep.round, halt, every=sweep.every, batch=sweep.batch
-                    )
-                    tasks.create_task(running, name=sweep.name)
-                tasks.create_task(self.backends.log.run_retention(halt), name="retention")
-                _log.info("service.started", receiver=self.receiver_url)
-                await stop.wait()
-                await self.receiver.aclose()
-                halt.set()
-        finally:
-            halt.set()
-        _log.info("service.stopped")
-
-
-@asynccontextmanager
-async def open_service(
-    settings: Settings, *, clock: Clock = utc_now, key_times: KeyTimes | None = None
-) -> AsyncIterator[Service]:
-    """
-    Open everything that `serve` is made of, on one data folder.
-
-    `clock` and `key_times` are for tests that let hours pass in seconds.
-
-    Raises ConfigError for what an operator must mend: settings, a folder in use, an address
-    that cannot be had, files written by a newer version.
-    """
-    mistakes = mistakes_for(Role.SERVE, settings)
-    if mistakes:
-        raise ConfigError(mistakes)
-    folder = DataFolder(settings.data_dir)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(folder.held())
-        backends = await open_backends(settings, folder, (clock, key_times), stack)
-        if backends.accounts:
-            recounted = await backends.ledger.recount(sorted(backends.accounts))
-            _log.info("ledger.recounted", requests=recounted)
-        work = join(settings, backends)
-        readiness = Readiness(
-            needed={"log": backends.log},
-            problems=[backends.keys.problems],
-            notes=[backends.keys.describes, *work.notes],
-        )
-        await stack.enter_async_context(readiness.kept_fresh())
-        console_url = await open_console(settings, folder, backends, readiness, stack)
-        # Last in, first out: nothing is accepted that nobody could handle.
-        receiver = await stack.enter_async_context(AsyncExitStack())
-        receiver_url = await open_receiver(settings, backends, readiness, receiver)
-        warnings = _warnings(settings, backends)
-        yield Service(receiver_url, console_url, warnings, readiness, backends, work, receiver)
-
-
-def _warnings(settings: Settings, backends: Backends) -> list[str]:
-    """Return what an operator should know at the start, one sentence each."""
-    said = []
-    if not backends.accounts:
-        said.append(
-            "no account is configured: deliveries are kept, but nothing follows from them; "
-            "set FAL_CONSUMER_ACCOUNTS to your fal user id"
-        )
-    if backends.fal is None:
-        said.append("no FAL_KEY: submit, track and cancel are refused, and no result is fetched")
-    if settings.public_url is None:
-        said.append(
-            "no FAL_CONSUMER_PUBLIC_URL: jobs are submitted without a webhook, "
-            "and followed by asking fal"
-        )
-    if not backends.has_official_keys:
-        said.append(f"keys come from {settings.jwks_url}, which is not fal's address")
-    return said
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,32 +2,30 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from yarl import URL
 
+from consumer.app.values import log_limits, plan_of, policies_of, token_secrets
 from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
-from consumer.core.policy import Policies, cancel_at, check_at
-from consumer.core.standing import Request
+from consumer.core.policy import Policies
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
 from consumer.jwks import JwksKeys, KeyParts, KeySource, KeyTimes
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.log.embedded import EmbeddedLog
-from consumer.log.room import LogLimits
-from consumer.ports import Clock, Plan
-from consumer.settings import Settings, read_token_secrets
+from consumer.ports import Clock
+from consumer.settings import Settings
 from consumer.telemetry import Metrics, get_logger
 
 OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
 _OLD_JWKS = "https://rest.alpha.fal.ai/.well-known/jwks.json"
 # Source: fal docs, "Webhooks" (2026-09), and the address in the docs before that.
-_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,42 +90,6 @@ async def open_backends(
     )
 
 
-def policies_of(settings: Settings) -> Policies:
-    """Return the spans that decisions rest on, as configured."""
-    first = timedelta(seconds=settings.first_check_s)
-    return Policies(
-        first_check=first,
-        first_check_without_callback=min(timedelta(seconds=1), first),
-        settle_after=first,
-        not_found_gap=timedelta(seconds=settings.not_found_gap_s),
-        unconfirmed_horizon=timedelta(seconds=settings.unconfirmed_after_s),
-        submit_deadline=timedelta(seconds=settings.submit_timeout_s + 5),
-        fetch_patience=timedelta(seconds=settings.fetch_patience_s),
-        cancel_queued_after=settings.cancel_queued_after,
-    )
-
-
-def plan_of(policies: Policies, request: Request, now: datetime) -> Plan:
-    """Return when a request is next due under these policies."""
-    return Plan(check_at(request, now, policies), cancel_at(request, policies))
-
-
-def token_secrets(settings: Settings, folder: DataFolder) -> tuple[bytes, ...]:
-    """Return the secrets of callback tokens, made at first start where none are configured."""
-    path = settings.token_secrets_file or folder.made_secret(folder.token_secrets)
-    return read_token_secrets(path)
-
-
-def log_limits(settings: Settings) -> LogLimits:
-    """Return the bounds of the embedded log: any verified body fits, with its headers."""
-    return LogLimits(
-        max_bytes=settings.log_max_bytes,
-        reserve_bytes=settings.log_reserve_bytes,
-        max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
-        max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),
-    )
-
-
 def fal_credential(settings: Settings) -> Credential | None:
     """Return the configured fal credential, or None."""
     if settings.fal_key_file is not None:
@@ -135,11 +97,6 @@ def fal_credential(settings: Settings) -> Credential | None:
     if settings.fal_key is not None:
         return fixed_credential(settings.fal_key.get_secret_value())
     return None
-
-
-def utc_now() -> datetime:
-    """Return the present instant."""
-    return datetime.now(UTC)
 
 
 async def _maybe_fal(

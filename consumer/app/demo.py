@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from consumer.app import Service, open_service, utc_now
+from consumer.app.service import Service, open_service
 from consumer.app.tally import Tally, tally
+from consumer.app.values import utc_now
 from consumer.core.command import command_event
 from consumer.core.event import encode
 from consumer.core.standing import Request, State

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
-from consumer.app.backends import log_limits, plan_of, policies_of, token_secrets, utc_now
+from consumer.app.values import log_limits, plan_of, policies_of, token_secrets, utc_now
 from consumer.errors import ConfigError
 from consumer.folder import DataFolder
-from consumer.ledger import Ledger
 from consumer.log.embedded import EmbeddedLog
-from consumer.settings import Settings
+from consumer.settings import Role, Settings, mistakes_for
+
+if TYPE_CHECKING:
+    from consumer.ledger import Ledger
 
 
 @asynccontextmanager
@@ -17,6 +20,7 @@ async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator
     """
     Open the folder's log, for reading and for commands. Raises LogUnavailable and ConfigError.
     """
+    _refuse_servers(settings)
     folder = DataFolder(settings.data_dir)
     async with EmbeddedLog.open(
         folder.log, clock=utc_now, limits=log_limits(settings), create=create
@@ -25,8 +29,11 @@ async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
     """Open the folder's ledger. Raises LedgerUnavailable, and ConfigError where there is none."""
+    from consumer.ledger import Ledger  # noqa: PLC0415  heavy, and only for those who ask it
+
+    _refuse_servers(settings)
     folder = DataFolder(settings.data_dir)
     if not folder.ledger.exists():
         raise ConfigError([f"{settings.data_dir} holds no ledger: has `serve` run there?"])
@@ -40,3 +47,9 @@ def token_secrets_of(settings: Settings) -> tuple[bytes, ...]:
     folder = DataFolder(settings.data_dir)
     folder.make()
     return token_secrets(settings, folder)
+
+
+def _refuse_servers(settings: Settings) -> None:
+    """Raise ConfigError for a log or ledger that is not in the folder, as `serve` would."""
+    if not (settings.is_embedded and settings.is_sqlite):
+        raise ConfigError(mistakes_for(Role.SERVE, settings))

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from consumer.app.demo import Demo, open_demo
 from consumer.app.tally import ENDS, WAYS, Tally
-from consumer.cli.setup import run_loop, stop_on_signals
+from consumer.cli.setup import Explained, run_loop, stop_on_signals
 from consumer.telemetry import configure_logs
 
 _DEADLINE_S = 120.0
 
 
-@click.command()
+@click.command(cls=Explained, example="fal-consumer demo --requests 500")
 @click.option("--requests", "total", default=300, show_default=True, help="How many jobs to play.")
 @click.option("--seed", default=20261123, show_default=True, help="Which traffic to draw.")
 @click.option("--keep", is_flag=True, help="Stay up afterwards and print the addresses.")
@@ -32,10 +32,6 @@ def demo(ctx: click.Context, total: int, seed: int, keep: bool) -> None:
     A stand-in for fal plays a few hundred jobs with everything that goes wrong in practice:
     webhooks lost, late, doubled and forged, other people's deliveries, jobs stuck in the
     queue, submits cut before their answer. Exit 0 when every number adds up, 1 when not.
-
-    \b
-    Example:
-      fal-consumer demo --requests 500
     """
     if total < 1:
         raise click.BadParameter("at least 1", param_hint="--requests")

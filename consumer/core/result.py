@@ -245,4 +245,9 @@ def _output_of(completion: Completion) -> dict[str, Any]:
         return missing
     if size > MAX_OUTPUT_BYTES:
         return {"output_missing": OutputMissing.TOO_LARGE.value}
-    return {"output": completion.output, "media": media_in(completion.output)}
+    # An error's detail holds links too, to fal's documentation: no media.
+    is_ok = completion.end is FactName.SUCCEEDED
+    return {
+        "output": completion.output,
+        "media": media_in(completion.output) if is_ok else [],
+    }

@@ -5,7 +5,6 @@ The ledger: what is known of every request, and the rows that work is scheduled 
 `migrations` say the schema. No rule about states is here: those are joins in `core`.
 """
 
-from consumer.ledger.migration import migrate, needs_migration
 from consumer.ledger.store import Ledger
 
-__all__ = ["Ledger", "migrate", "needs_migration"]
+__all__ = ["Ledger"]

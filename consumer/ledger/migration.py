@@ -38,7 +38,7 @@ async def migrate(url: str | Path) -> str | None:
     await asyncio.to_thread(probe, parsed, may_create=True)
     engine = open_engine(parsed, connections=1, may_create=True)
     try:
-        current = await _current(engine)
+        current = await current_revision(engine)
         head = known_revision()
         if current == head:
             return None
@@ -61,15 +61,9 @@ async def needs_migration(url: str | Path) -> bool:
         return True
     engine = open_engine(parsed, connections=1)
     try:
-        return await _current(engine) != known_revision()
+        return await current_revision(engine) != known_revision()
     finally:
         await engine.dispose()
-
-
-async def check_schema(engine: AsyncEngine) -> None:
-    """Raise ConfigError unless the database has the schema that this version knows."""
-    if await _current(engine) != known_revision():
-        raise ConfigError(["the ledger's schema is older than this version: run `ledger migrate`"])
 
 
 def known_revision() -> str:
@@ -78,7 +72,7 @@ def known_revision() -> str:
     return head or ""
 
 
-async def _current(engine: AsyncEngine) -> str | None:
+async def current_revision(engine: AsyncEngine) -> str | None:
     """Return the database's revision, None for none. Raises ConfigError for one we do not know."""
     with translated():
         async with engine.begin() as connection:

@@ -23,11 +23,11 @@ from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
 from consumer.ledger.engine import instant_of, ledger_url, open_engine, probe, translated
-from consumer.ledger.migration import check_schema
 from consumer.ledger.operational_rows import claim_row, parked_row
 from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
 from consumer.ledger.recounting import recount_some
+from consumer.ledger.schema import check_schema
 from consumer.ledger.writer import Writer
 from consumer.ports import (
     Claim,

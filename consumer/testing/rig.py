@@ -49,7 +49,7 @@ class ServiceProcess:
         return self._running.pid
 
     async def start(self) -> None:
-        """Start, and return once the receiver answers. Raises AssertionError with its last words."""
+        """Start, and return once the receiver answers; else AssertionError with its last words."""
         self.starts += 1
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -21,7 +21,8 @@ from consumer.core.event import Event, NewRecord, encode
 from consumer.core.fact import FactName, Witness, fact_event, new_fact
 from consumer.core.projection import entry_of
 from consumer.core.result import Correlation, bare_result, result_event
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.log.embedded import EmbeddedLog
 from consumer.ports import Plan
 

@@ -6,7 +6,7 @@ from consumer.cli.following import command_of, open_desk, refuse_dead_letters, r
 from consumer.cli.terminal import Failed
 from consumer.core.event import NewRecord, Topic, encode
 from consumer.folder import DataFolder
-from consumer.ledger import migrate
+from consumer.ledger.migration import migrate
 from consumer.log.embedded import EmbeddedLog
 from consumer.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Promises 2, 3 and 5 under SIGKILL: nothing acknowledged is lost, everything ends, twice is once."""
+"""Under SIGKILL: nothing acknowledged is lost, everything ends, and twice is once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 async def test_a_service_killed_twenty_times_pays_every_debt(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ):
-    """Each 2xx is in the log as sent, each request ends as fal's books say, a replay changes nothing."""
+    """Each 2xx is in the log as sent, each end is fal's own, a replay changes nothing."""
     report = await run_crashes(tmp_path / "data", kills=20, seed=7)
 
     record_property("numbers", report)

@@ -136,7 +136,6 @@ async def _running(folder: Path, reserve: str) -> AsyncIterator[_Poster]:
         try:
             yield _Poster(process, simulator)
         finally:
-            print(process.last_words())
             await process.kill()
 
 

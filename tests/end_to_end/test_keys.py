@@ -69,7 +69,7 @@ async def test_a_rotation_under_load_loses_no_genuine_delivery(open_stage, recor
 
 
 async def test_with_the_key_server_down_service_goes_on_to_the_hard_expiry(open_stage):
-    """Deliveries are taken on the set at hand, then answered 503, then taken again by themselves."""
+    """Deliveries are taken on the set at hand, then answered 503, then taken again."""
     times = KeyTimes(
         soft_expiry=timedelta(seconds=0.2),
         hard_expiry=timedelta(seconds=3),

@@ -141,7 +141,7 @@ async def test_without_a_public_address_a_job_is_followed_by_asking(open_stage):
 
 
 async def test_a_running_job_that_is_cancelled_is_followed_to_its_true_end(open_stage):
-    """Accepted is not cancelled: a job that completes anyway ends succeeded, the asking on record."""
+    """Accepted is not cancelled: a job that completes anyway ends succeeded, asking on record."""
     async with open_stage(simulator={"run_s": (30.0, 30.0)}) as stage:
         await stage.submit("one", simulate="cancel_ignored")
         request_id = await stage.only_request()

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.ports import Plan
 
 T0 = datetime(2026, 10, 1, 12, tzinfo=UTC)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from consumer.core.standing import State
-from consumer.ledger import Ledger, migrate
+from consumer.ledger import Ledger
+from consumer.ledger.migration import migrate
 from consumer.ports import Plan, RequestFilter
 
 _CHILD = Path(__file__).parent / "crash_child.py"

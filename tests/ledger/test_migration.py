@@ -10,8 +10,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from consumer.errors import ConfigError, LedgerUnavailable
-from consumer.ledger import Ledger, migrate, needs_migration
-from consumer.ledger.migration import known_revision
+from consumer.ledger import Ledger
+from consumer.ledger.migration import known_revision, migrate, needs_migration
+from consumer.ledger.schema import REVISION
 from consumer.ledger.tables import metadata
 from consumer.ports import Plan
 
@@ -137,7 +138,7 @@ async def test_ledger_without_schema_is_not_opened(tmp_path):
     _execute(path, "CREATE TABLE old (x)")
 
     assert await needs_migration(path)
-    with pytest.raises(ConfigError, match="run `ledger migrate`"):
+    with pytest.raises(ConfigError, match="`serve` migrates it"):
         async with _open(path):
             pass
 
@@ -173,3 +174,8 @@ async def test_file_that_is_no_database_is_unavailable(tmp_path):
         await migrate(path)
 
     assert b"something else " * 1000 == path.read_bytes()
+
+
+def test_the_revision_that_readers_expect_is_the_newest_step():
+    """A reader need not import the migration tool to know which schema it wants."""
+    assert known_revision() == REVISION

@@ -1,0 +1,53 @@
+"""Settings turned into the plain values that parts take. Imports nothing heavy."""
+
+from datetime import UTC, datetime, timedelta
+
+from consumer.core.policy import Policies, cancel_at, check_at
+from consumer.core.standing import Request
+from consumer.folder import DataFolder
+from consumer.log.room import LogLimits
+from consumer.ports import Plan
+from consumer.settings import Settings, read_token_secrets
+
+_MIB = 1024 * 1024
+
+
+def policies_of(settings: Settings) -> Policies:
+    """Return the spans that decisions rest on, as configured."""
+    first = timedelta(seconds=settings.first_check_s)
+    return Policies(
+        first_check=first,
+        first_check_without_callback=min(timedelta(seconds=1), first),
+        settle_after=first,
+        not_found_gap=timedelta(seconds=settings.not_found_gap_s),
+        unconfirmed_horizon=timedelta(seconds=settings.unconfirmed_after_s),
+        submit_deadline=timedelta(seconds=settings.submit_timeout_s + 5),
+        fetch_patience=timedelta(seconds=settings.fetch_patience_s),
+        cancel_queued_after=settings.cancel_queued_after,
+    )
+
+
+def plan_of(policies: Policies, request: Request, now: datetime) -> Plan:
+    """Return when a request is next due under these policies."""
+    return Plan(check_at(request, now, policies), cancel_at(request, policies))
+
+
+def token_secrets(settings: Settings, folder: DataFolder) -> tuple[bytes, ...]:
+    """Return the secrets of callback tokens, made at first start where none are configured."""
+    path = settings.token_secrets_file or folder.made_secret(folder.token_secrets)
+    return read_token_secrets(path)
+
+
+def log_limits(settings: Settings) -> LogLimits:
+    """Return the bounds of the embedded log: any verified body fits, with its headers."""
+    return LogLimits(
+        max_bytes=settings.log_max_bytes,
+        reserve_bytes=settings.log_reserve_bytes,
+        max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
+        max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),
+    )
+
+
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
