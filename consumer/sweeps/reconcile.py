@@ -153,7 +153,7 @@ class Reconcile:
 
     async def _act(self, item: Asked) -> None:
         request = item.request
-        gap = next_check_gap(request, item.due.attempt + 1, self._policies)
+        gap = next_check_gap(request, item.due.attempt, self._policies)
         try:
             if item.error is not None:
                 self._tell_error(item.error, request)

@@ -61,4 +61,6 @@ def test_ends_are_ordered_by_rank_signature_credibility_and_age():
         _end(State.SUCCEEDED, witness=Witness.WEBHOOK, signed=True),
     ]
 
-    assert worst_first == sorted(worst_first[::-1], key=end_key)
+    best_first = list(reversed(worst_first))
+
+    assert worst_first == sorted(best_first, key=end_key)

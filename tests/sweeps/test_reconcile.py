@@ -1,0 +1,413 @@
+"""Overdue requests: what follows from each of fal's answers, and when it is asked again."""
+
+from datetime import timedelta
+
+import pytest
+
+from consumer.core.fact import FactName, Witness
+from consumer.core.standing import State
+from consumer.errors import FalRefused, FalUnavailable, LogUnavailable, SchemaDrift
+from consumer.ports import QueueStatus, ResultAnswer, ResultKind, StatusAnswer
+from tests.handlers.stage import ENDPOINT, HOUR, MINUTE, R1, R2, SECOND, T0, Stage
+
+COMPLETED = StatusAnswer(QueueStatus.COMPLETED)
+MANY = [f"019f7085-1439-7320-9a28-{n:012x}" for n in range(12)]
+
+
+async def after(stage: Stage, span: timedelta = timedelta(0)) -> None:
+    """Let time pass, then one round, and everything that follows from it."""
+    stage.clock.advance(span)
+    await stage.reconcile.round()
+    await stage.catch_up()
+    for record in stage.log.records():
+        if record.position.topic == "completions":
+            await stage.fetch.handle(record, 1)
+    await stage.catch_up()
+
+
+def told(stage: Stage, *names: str) -> list[tuple]:
+    return [tuple(result[name] for name in names) for result in stage.told()]
+
+
+# ---------------------------------------------------------------- when
+
+
+@pytest.mark.parametrize(
+    "has_callback, expected",
+    [
+        (True, [60, 180, 420, 660]),
+        (False, [1, 3, 7, 15, 31, 63, 123, 183]),
+    ],
+)
+async def test_checks_grow_rarer(stage, has_callback, expected):
+    """Checks begin after 60 s, or 1 s where no callback was sent, and double to their limit."""
+    await stage.tracked(has_callback=has_callback)
+    asked = []
+
+    for second in range(expected[-1] + 1):
+        before = stage.calls("status")
+        await stage.reconcile.round()
+        if stage.calls("status") > before:
+            asked.append(second)
+        stage.clock.advance(SECOND)
+
+    assert expected == asked
+
+
+# ---------------------------------------------------------------- each answer
+
+
+async def test_a_position_is_told_when_it_moves(stage):
+    """A queue position is a fact when it is new, and only then."""
+    await stage.tracked()
+    stage.fal.jobs[R1].queue_position = 4
+    await after(stage, MINUTE)
+    await after(stage, 2 * MINUTE)
+    stage.fal.jobs[R1].queue_position = 2
+    await after(stage, 4 * MINUTE)
+
+    positions = [f.detail for f in stage.told_facts() if f.name is FactName.QUEUED]
+    assert [{"position": 4}, {"position": 2}] == positions
+    assert State.QUEUED == (await stage.request()).state
+
+
+async def test_running_is_told_once(stage):
+    """A request that runs is told once."""
+    await stage.tracked()
+    stage.fal.start(R1)
+    await after(stage, MINUTE)
+    await after(stage, 2 * MINUTE)
+
+    assert ["tracked", "running"] == stage.fact_names()
+
+
+async def test_a_lost_webhook_is_found(stage):
+    """A request that is done without a webhook ends by its result, with units and output."""
+    await stage.tracked()
+    stage.fal.finish(R1, {"seed": 7}, billable_units="2.5")
+
+    await after(stage, MINUTE)
+
+    names = ("request_id", "outcome", "witness", "http_status", "output", "billable_units")
+    assert [(R1, "succeeded", "result", 200, {"seed": 7}, "2.5")] == told(stage, *names)
+    request = await stage.request()
+    assert (State.SUCCEEDED, False) == (request.state, request.is_open)
+    assert [] == list(await stage.ledger.take_due("check", limit=9, lease=MINUTE))
+
+
+@pytest.mark.parametrize(
+    "http_status, error_type, outcome",
+    [(422, "value_error", "failed"), (500, "x", "failed"), (499, "client_cancelled", "cancelled")],
+)
+async def test_completed_covers_failure_and_cancellation(stage, http_status, error_type, outcome):
+    """COMPLETED says nothing of the end: the result's status and error type do."""
+    await stage.tracked()
+    stage.fal.break_down(R1, "no", error_type, http_status)
+
+    await after(stage, MINUTE)
+
+    names = ("outcome", "http_status", "error_type")
+    assert [(outcome, http_status, error_type)] == told(stage, *names)
+
+
+async def test_completed_without_its_result_is_asked_again_soon(stage):
+    """A request whose result is not ready yet is asked again soon, but ever less often."""
+    await stage.tracked()
+    stage.fal.answer_next("status", *[COMPLETED] * 4)
+
+    asked = []
+    for second in range(100):
+        before = stage.calls("result")
+        await stage.reconcile.round()
+        if stage.calls("result") > before:
+            asked.append(second)
+        stage.clock.advance(SECOND)
+
+    assert [60, 61, 63, 67] == asked
+    assert [] == stage.told()
+
+
+async def test_an_expired_result_ends_by_the_status(stage):
+    """Where the result has expired, a status with an error gives the end."""
+    await stage.tracked()
+    stage.fal.break_down(R1, "no worker", "runner_disconnected", 503)
+    stage.fal.expire(R1)
+
+    await after(stage, MINUTE)
+
+    names = ("outcome", "error", "error_type", "output_missing")
+    expected = ("failed", "no worker", "runner_disconnected", "expired")
+    assert [expected] == told(stage, *names)
+    assert Witness.STATUS is (await stage.request()).end.witness
+
+
+async def test_an_expired_result_without_an_error_is_lost(stage):
+    """Where neither result nor status tells the end, the request is lost with that reason."""
+    await stage.tracked()
+    stage.fal.finish(R1, {})
+    stage.fal.expire(R1)
+
+    await after(stage, MINUTE)
+
+    assert [("lost", "result_expired")] == told(stage, "outcome", "reason")
+    assert State.LOST == (await stage.request()).state
+
+
+async def test_an_output_too_large_for_the_log_ends_the_request(stage):
+    """An output that no record could carry is left out; the request ends nevertheless."""
+    await stage.tracked()
+    stage.fal.finish(R1, b'"' + b"x" * (33 << 20) + b'"', billable_units="9")
+
+    await after(stage, MINUTE)
+
+    names = ("outcome", "output", "output_missing", "billable_units")
+    assert [("succeeded", None, "too_large", "9")] == told(stage, *names)
+
+
+async def test_an_output_too_large_to_read_ends_the_request(stage):
+    """An output beyond what the client reads is left out; its HTTP status gives the end."""
+    await stage.tracked()
+    stage.fal.finish(R1, {})
+    stage.fal.answer_next("result", FalRefused(200, "too_large"))
+
+    await after(stage, MINUTE)
+
+    assert [("succeeded", "too_large")] == told(stage, "outcome", "output_missing")
+
+
+@pytest.mark.parametrize(
+    "error", [FalUnavailable("down"), FalRefused(401, "no"), SchemaDrift("status", "new", b"")]
+)
+async def test_an_error_is_asked_again_later(stage, error):
+    """A request that fal does not answer about is put off; others go on."""
+    await stage.tracked(R1)
+    await stage.tracked(R2)
+    stage.fal.finish(R2, {})
+    stage.fal.answer_next("status", error)
+
+    await after(stage, MINUTE)
+    first = told(stage, "request_id")
+    stage.fal.finish(R1, {})
+    await after(stage, 2 * MINUTE)
+
+    assert [(R2,)] == first
+    assert {(R1,), (R2,)} == set(told(stage, "request_id"))
+
+
+@pytest.mark.parametrize("error", [FalRefused(403, "no"), SchemaDrift("cancel", "new", b"")])
+async def test_a_remembered_cancel_that_fails_is_tried_again(stage, error):
+    """A remembered cancel that fal refuses does not leave the row to its lease."""
+    await stage.fact(
+        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
+    )
+    stage.fal.add(ENDPOINT, R1)
+    await stage.fact(
+        FactName.TRACKED,
+        Witness.TOKEN,
+        submission_id="sub_1",
+        detail={"endpoint": ENDPOINT, "has_callback": True},
+    )
+    stage.fal.answer_next("cancel", error)
+    await after(stage, MINUTE)
+
+    await after(stage, 2 * MINUTE)
+
+    assert 2 == stage.calls("cancel")
+    assert [("cancelled",)] == told(stage, "outcome")
+
+
+# ---------------------------------------------------------------- unknown ids
+
+
+async def test_not_found_twice_is_lost(stage):
+    """An id that fal does not know, twice and five minutes apart, is lost; once it is not."""
+    await stage.tracked()
+    stage.fal.forget(R1)
+    await after(stage, MINUTE)
+    once = await stage.request()
+
+    await after(stage, 5 * MINUTE - SECOND)
+    before = stage.calls("status")
+    await after(stage, SECOND)
+
+    assert (State.SUBMITTED, True) == (once.state, once.is_open)
+    assert 1 == before
+    assert [("lost", "not_found", "sweep")] == told(stage, "outcome", "reason", "witness")
+
+
+async def test_not_found_and_known_again_is_not_lost(stage):
+    """An id that fal knows again has its own end."""
+    await stage.tracked()
+    job = stage.fal.jobs.pop(R1)
+    await after(stage, MINUTE)
+    stage.fal.jobs[R1] = job
+    stage.fal.finish(R1, {})
+
+    await after(stage, 5 * MINUTE)
+
+    assert [("succeeded",)] == told(stage, "outcome")
+
+
+async def test_not_found_after_a_cancel_is_cancelled(stage):
+    """An id that fal does not know after a cancel was asked is cancelled, at once."""
+    await stage.tracked()
+    await stage.fact(FactName.CANCEL_ASKED, Witness.COMMAND)
+    stage.fal.forget(R1)
+
+    await after(stage, MINUTE)
+
+    assert [("cancelled", "asked")] == told(stage, "outcome", "reason")
+
+
+async def test_many_unknown_ids_raise_an_alarm_and_lose_nothing(stage):
+    """A round of unknown ids tells nothing and raises an alarm, which known ids clear."""
+    for request_id in MANY:
+        await stage.tracked(request_id)
+    jobs, stage.fal.jobs = stage.fal.jobs, {}
+    facts = len(stage.fact_names())
+
+    for wait in (1, 6, 6, 60):
+        await after(stage, wait * MINUTE)
+    alarmed = stage.reconcile.alarm
+    quiet = (len(stage.fact_names()), stage.told())
+    stage.fal.jobs = jobs
+    for request_id in MANY:
+        stage.fal.finish(request_id, {})
+    await after(stage, 6 * MINUTE)
+
+    assert alarmed is not None
+    assert "12 requests" in alarmed
+    assert (facts, []) == quiet
+    assert stage.reconcile.alarm is None
+    assert 12 == len(stage.told())
+
+
+async def test_unknown_ids_that_come_one_by_one_raise_it_too(stage):
+    """A wrong key is noticed where requests fall due one by one, before one of them is lost."""
+    stage.fal.answer_next("status", *[StatusAnswer(QueueStatus.NOT_FOUND)] * 1000)
+    for request_id in MANY:
+        await stage.tracked(request_id)
+        stage.clock.advance(5 * SECOND)
+
+    for _ in range(30 * 12):
+        await after(stage, 5 * SECOND)
+
+    assert stage.reconcile.alarm is not None
+    assert [] == stage.told()
+
+
+async def test_one_known_id_ends_the_count(stage):
+    """Single unknown ids between known ones raise no alarm, however many there were."""
+    for request_id in MANY:
+        await stage.tracked(request_id)
+        stage.fal.forget(request_id)
+        await after(stage, MINUTE)
+        known = request_id.replace("019f7085", "019f7086")
+        await stage.tracked(known)
+        await after(stage, MINUTE)
+
+    assert stage.reconcile.alarm is None
+
+
+async def test_cancelled_ids_that_are_gone_raise_no_alarm(stage):
+    """Many ids that fal forgot after a cancel are cancelled, and no reason for alarm."""
+    for request_id in MANY:
+        await stage.tracked(request_id)
+        await stage.fact(FactName.CANCEL_ASKED, Witness.COMMAND, request_id=request_id)
+        stage.fal.forget(request_id)
+
+    await after(stage, MINUTE)
+
+    assert stage.reconcile.alarm is None
+    assert [("cancelled",)] * 12 == told(stage, "outcome")
+
+
+# ---------------------------------------------------------------- the rest
+
+
+async def test_an_unknown_endpoint_is_lost_after_a_day(stage):
+    """A request whose endpoint nobody names cannot be asked about; after 24 h it is lost."""
+    await stage.fact(FactName.SUBMITTED, Witness.SUBMIT)
+    for _ in range(24 * 15 - 1):
+        await after(stage, 4 * MINUTE)
+    before = stage.told()
+
+    await after(stage, 8 * MINUTE)
+
+    assert [] == before
+    assert [("lost", "endpoint_unknown")] == told(stage, "outcome", "reason")
+    assert [] == stage.fal.calls
+
+
+async def test_a_known_end_without_a_result_gets_one(stage):
+    """A request whose end is known gets its result event, and then is done."""
+    await stage.tracked()
+    await stage.webhook()
+    await stage.catch_up()
+
+    stage.clock.advance(MINUTE)
+    await stage.reconcile.round()
+    await stage.catch_up()
+
+    assert 0 == stage.calls("status")
+    stage.fal.finish(R1, {})
+    stage.clock.advance(5 * MINUTE)
+    await stage.reconcile.round()
+    await stage.catch_up()
+    assert [("succeeded", "webhook")] == told(stage, "outcome", "witness")
+    assert not (await stage.request()).is_open
+
+
+async def test_a_known_end_does_not_wait_for_fal_for_ever(stage):
+    """Ten minutes after an end is known its result no longer waits for fal."""
+    await stage.tracked()
+    await stage.webhook()
+    await stage.catch_up()
+    for _ in range(20):
+        stage.fal.answer_next("result", FalUnavailable("down"))
+
+    for _ in range(3):
+        stage.clock.advance(4 * MINUTE)
+        await stage.reconcile.round()
+        await stage.catch_up()
+
+    assert [("succeeded", "webhook", None)] == told(stage, "outcome", "witness", "billable_units")
+
+
+async def test_a_late_truth_outranks_what_was_lost(stage):
+    """A webhook after the request was lost makes a second revision."""
+    await stage.tracked()
+    stage.fal.forget(R1)
+    await after(stage, MINUTE)
+    await after(stage, 5 * MINUTE)
+    await stage.webhook()
+
+    await after(stage, HOUR)
+
+    assert [(1, "lost"), (2, "succeeded")] == told(stage, "revision", "outcome")
+
+
+async def test_a_log_that_is_away_is_told_to_the_loop(stage):
+    """Without a log the round fails; when the lease is over the request is found again."""
+    await stage.tracked()
+    stage.fal.finish(R1, {})
+    stage.clock.advance(MINUTE)
+    stage.log.refuse_next(LogUnavailable("away"))
+    with pytest.raises(LogUnavailable):
+        await stage.reconcile.round()
+
+    await after(stage, 3 * MINUTE)
+
+    assert [("succeeded",)] == told(stage, "outcome")
+    assert T0 < (await stage.request()).end.at
+
+
+async def test_an_expired_answer_of_the_result_alone_is_not_lost_by_itself(stage):
+    """A result that is not found while the status is pending changes nothing."""
+    await stage.tracked()
+    stage.fal.answer_next("result", ResultAnswer(ResultKind.NOT_FOUND))
+
+    await after(stage, MINUTE)
+
+    assert State.QUEUED == (await stage.request()).state
+    assert 0 == stage.calls("result")
