@@ -33,7 +33,7 @@ from nacl.signing import VerifyKey
 
 from consumer.log.embedded import EmbeddedLog, LogLimits
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
-from consumer.telemetry import Metrics, configure_logs, get_logger
+from consumer.telemetry import Metrics, bound_logger, configure_logs
 from consumer.testing.keys import FakeKeys, Signer
 
 CONNECTIONS = 64
@@ -110,7 +110,7 @@ async def _receiver(signer: Signer, folder: Path) -> AsyncIterator[int]:
     with (folder / "receiver.log").open("w") as lines:
         configure_logs(level="info", format="json", stream=lines)
         async with EmbeddedLog.open(folder / "log", clock=clock, limits=LogLimits()) as log:
-            parts = ReceiverParts(FakeKeys(signer), log, clock, Metrics(), get_logger())
+            parts = ReceiverParts(FakeKeys(signer), log, clock, Metrics(), bound_logger())
             rules = ReceiverRules(frozenset({ACCOUNT}), "https://keys.example")
             async with serve_receiver(Receiver(parts, rules), "127.0.0.1", 0) as listener:
                 yield listener.port

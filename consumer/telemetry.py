@@ -6,14 +6,16 @@ Logs go to standard error, always. No body, key, signature, token or callback UR
 a value; foreign text is escaped before it is one.
 """
 
-import json
+import os
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
 import stamina
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic_core import to_json
 
 from consumer.core.text import printable
 
@@ -78,61 +80,88 @@ def get_logger() -> Logger:
     return logger
 
 
+def bound_logger() -> Logger:
+    """
+    Return a logger that has looked up the configuration in force now, once and for all.
+
+    For the hot path: the lazy one looks it up at every line, which costs as much as the line.
+    """
+    logger: Logger = structlog.get_logger().bind()
+    return logger
+
+
 def configure_logs(*, level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002
     """
     Let log lines of at least `level` go to `stream` (standard error) as `json` or `console`.
 
-    JSON lines are one write each, keys `event`, `level`, `timestamp`, then the line's own.
+    JSON lines are one write each, with the keys `event`, `level`, `timestamp`, and the
+    line's own.
     """
     out = stream or sys.stderr
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        _escape_text,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: Any = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=26)
-    if format == "json":
-        shared.append(structlog.processors.format_exc_info)
-        last = structlog.processors.JSONRenderer(serializer=_compact_json)
+    processors: list[Any] = [_render_json]
+    if format != "json":
+        processors = [
+            structlog.processors.add_log_level,
+            _escape_text,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=26),
+        ]
+    lines = _Lines(out)
     # Retries of calls to fal are counted by us; the library's own lines are not in our list.
     stamina.instrumentation.set_on_retry_hooks([])
     structlog.configure(
-        processors=[*shared, last],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_Lines(out)),  # type: ignore[arg-type]
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
 
 
 class _Lines:
     """
-    A stream that nobody has to fear: a line that cannot be written is left out, and counted.
+    Writes lines, each in one piece, and fears nothing: one that cannot be written is left out.
 
     A full disk behind standard error must not stop a delivery that is durable elsewhere.
+    Straight to the descriptor where there is one, for a text stream doubles the cost.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._descriptor = _descriptor_of(stream)
         self.left_out = 0
 
-    def write(self, text: str) -> None:
-        """Write, or count."""
+    def msg(self, line: str) -> None:
+        """Write a line, or count it as left out."""
         try:
-            self._stream.write(text)
+            if self._descriptor is not None:
+                os.write(self._descriptor, f"{line}\n".encode("utf-8", "backslashreplace"))
+            else:
+                self._stream.write(f"{line}\n")
         except (OSError, ValueError):
             self.left_out += 1
 
-    def flush(self) -> None:
-        """Flush, or count."""
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            self.left_out += 1
+    debug = info = warning = error = msg
 
 
-def _compact_json(values: Any, **_: Any) -> str:
-    return json.dumps(values, separators=(",", ":"), default=str)
+def _descriptor_of(stream: TextIO) -> int | None:
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _render_json(logger: Any, method: str, values: MutableMapping[str, Any]) -> str:
+    """
+    Return the line as JSON: level, time, escaping and rendering in one step.
+
+    One processor instead of five: a line is a tenth of what a delivery costs.
+    """
+    values["level"] = method
+    values["timestamp"] = datetime.now(UTC).isoformat()
+    if values.get("exc_info"):
+        values = structlog.processors.format_exc_info(logger, method, values)
+    return to_json(_escape_text(logger, method, values), serialize_unknown=True).decode()
 
 
 def _escape_text(

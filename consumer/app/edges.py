@@ -12,7 +12,7 @@ from consumer.readiness import Readiness
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
 from consumer.receiving.limits import ReceiverLimits
 from consumer.settings import Role, Settings
-from consumer.telemetry import get_logger
+from consumer.telemetry import bound_logger
 
 
 async def open_receiver(
@@ -22,7 +22,6 @@ async def open_receiver(
     limits = ReceiverLimits(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.max_reading_bytes,
-        publish_deadline=timedelta(seconds=settings.publish_timeout_s),
         drain_deadline=timedelta(seconds=settings.stop_timeout_s * 0.3),
     )
     receiver = Receiver(
@@ -31,7 +30,7 @@ async def open_receiver(
             backends.log,
             backends.clock,
             backends.metrics,
-            get_logger(),
+            bound_logger(),
             readiness.is_ready,
         ),
         ReceiverRules(backends.accounts, backends.source, backends.secrets, limits),

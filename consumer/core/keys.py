@@ -30,17 +30,18 @@ MAX_KEYS = 16
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One Ed25519 public key. `kid` is fal's name for it, or empty; `raw` has 32 bytes."""
+    """
+    One Ed25519 public key, made by `public_key`.
+
+    `kid` is fal's name for it, or empty; `raw` has 32 bytes; `text` is the key as base64url
+    without padding (43 characters), as events carry it.
+    """
 
     kid: str
     raw: bytes
     verifier: VerifyKey = field(repr=False, compare=False)
-    # Made once per key set: making it costs more than it looks, and it is on the hot path.
-
-    @property
-    def text(self) -> str:
-        """The key as base64url without padding (43 characters), as events carry it."""
-        return urlsafe_b64encode(self.raw).rstrip(b"=").decode("ascii")
+    text: str = field(repr=False, compare=False)
+    # Both made once per key set and not per delivery: they are on the hot path.
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ def public_key(raw: bytes, kid: str = "") -> PublicKey:
     """
     if len(raw) != 32 or not crypto_core_ed25519_is_valid_point(raw):
         raise BadKeySet("not a valid Ed25519 point")
-    return PublicKey(kid, raw, VerifyKey(raw))
+    text = urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return PublicKey(kid, raw, VerifyKey(raw), text)
 
 
 def parse_keys(document: bytes) -> tuple[PublicKey, ...]:
