@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from consumer.errors import Unavailable
+from consumer.telemetry import get_logger
+
+_log = get_logger()
 
 _LOOK_EVERY_S = 2.0
 _LOOK_TIMEOUT_S = 5.0
@@ -85,4 +88,8 @@ class Readiness:
                 self._failed[name] = f"{name}: {exc.problem}"
             except TimeoutError:
                 self._failed[name] = f"{name}: does not answer"
+            except Exception as exc:  # noqa: BLE001  the outermost loop: a look that ended here
+                # would leave its last finding standing for ever.
+                self._failed[name] = f"{name}: cannot be looked at"
+                _log.error("invariant.broken", part=name, error=type(exc).__name__, exc_info=exc)
         self._has_looked = True

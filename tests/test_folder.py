@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_the_operators_mistake(tmp_path):
     """A path that is no folder is a ConfigError that names it."""
     (tmp_path / "data").write_text("a file")
 
-    with pytest.raises(ConfigError, match="FAL_CONSUMER_DATA_DIR: .*data cannot be written"):
+    with pytest.raises(ConfigError, match=r"FAL_CONSUMER_DATA_DIR: .*data cannot be written"):
         DataFolder(tmp_path / "data").make()
 
 

@@ -98,6 +98,10 @@ def _mistakes(sent: int, held: Mapping[str, Request], books: Books) -> list[str]
         told = request.result.outcome if request and request.result else "no result"
         if told != entry.end:
             said.append(f"{request_id} ({entry.scenario}): fal says {entry.end}, we say {told}")
+        units = request.result.billable_units if request and request.result else None
+        if units and entry.billable_units and Decimal(units) != Decimal(str(entry.billable_units)):
+            bills = f"fal bills {entry.billable_units} units, we say {units}"
+            said.append(f"{request_id} ({entry.scenario}): {bills}")
         said.extend(_wrong_answers(request_id, entry))
     strangers = held.keys() - books.requests.keys()
     said.extend(f"{request_id}: fal never had it" for request_id in sorted(strangers))
