@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import nan
 from pathlib import Path
 from typing import Self
 
@@ -155,6 +156,12 @@ class JwksKeys:
         await self._refetch(self._held)
 
     # ---------------------------------------------------------------- readiness
+
+    def age_s(self) -> float:
+        """Return the age of the key set at hand in seconds, NaN while there is none."""
+        if self._held is None:
+            return nan
+        return (self._parts.clock() - self._held.fetched_at).total_seconds()
 
     def problems(self) -> list[str]:
         """Return what keeps deliveries from being judged well, one sentence each."""

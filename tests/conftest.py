@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ def _require(name: str, missing: str) -> None:
     if name in required:
         pytest.fail(f"CONSUMER_TEST_REQUIRE names {name}: {missing}")
     pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str, str], None]:
+    """Skip for want of a named thing, or fail where it is required: `require(name, missing)`."""
+    return _require
 
 
 @pytest.fixture(scope="session")

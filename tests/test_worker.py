@@ -594,7 +594,7 @@ async def test_a_full_worker_waits_without_spinning(bench):
             await gate.wait()
             await super().commit(offsets)
 
-    class SlowLog(MemoryLog):
+    class StuckLog(MemoryLog):
         @asynccontextmanager
         async def subscribe(self, group, topics):
             yield SlowSubscription(self, group, topics)
@@ -602,17 +602,17 @@ async def test_a_full_worker_waits_without_spinning(bench):
     async def step(record, _attempt):
         return Done() if record.value == b"1" else await never(record, 1)
 
-    bench.log = SlowLog(clock=now, store=bench.log.store)
+    bench.log = StuckLog(clock=now, store=bench.log.store)
     await bench.put("a", b"1", b"2" * 100)
     worker = bench.worker(step, max_in_hand_bytes=50)
-    waits = worker._wait_for_room
 
-    async def counted(stopped):
-        nonlocal turns
-        turns += 1
-        await waits(stopped)
+    class Counted(Worker):
+        async def _wait_for_room(self, stopped):
+            nonlocal turns
+            turns += 1
+            await super()._wait_for_room(stopped)
 
-    worker._wait_for_room = counted
+    worker.__class__ = Counted
     async with working(worker):
         await asyncio.wait_for(committing.wait(), SOON_S)
         for _ in range(100):
@@ -620,6 +620,23 @@ async def test_a_full_worker_waits_without_spinning(bench):
         gate.set()
 
     assert turns < 5
+
+
+class SlowLog(MemoryLog):
+    """A log whose commits take a while."""
+
+    @asynccontextmanager
+    async def subscribe(self, group, topics):
+        subscription = MemorySubscription(self, group, topics)
+        commit = subscription.commit
+
+        async def slow(offsets):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            await commit(offsets)
+
+        subscription.commit = slow
+        yield subscription
 
 
 async def test_a_stop_drains_what_is_in_hand(bench):
@@ -630,6 +647,7 @@ async def test_a_stop_drains_what_is_in_hand(bench):
         await gate.wait()
         return Done()
 
+    bench.log = SlowLog(clock=now, store=bench.log.store)
     handler = Handler(step)
     await bench.put("a", b"1", b"2")
     running = asyncio.create_task(bench.worker(handler).run(stop))

@@ -75,6 +75,7 @@ async def open_backends(
     keys = await stack.enter_async_context(
         JwksKeys(_key_source(settings, folder), parts, key_times)
     )
+    metrics.key_age_seconds.set_function(keys.age_s)
     return Backends(
         clock,
         policies,

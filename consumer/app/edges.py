@@ -22,6 +22,7 @@ async def open_receiver(
     limits = ReceiverLimits(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.max_reading_bytes,
+        publish_deadline=timedelta(seconds=settings.publish_timeout_s),
         drain_deadline=timedelta(seconds=settings.stop_timeout_s * 0.3),
     )
     receiver = Receiver(

@@ -48,6 +48,10 @@ HOME = MappingProxyType(
 )
 """The topic on which each event type lives."""
 
+_FIXED_HEADERS = {
+    kind: (("ce_specversion", b"1.0"), ("ce_type", kind.value.encode())) for kind in EventType
+}
+
 Headers = tuple[tuple[str, bytes], ...]
 """Record headers in order; a name may stand more than once."""
 
@@ -93,18 +97,19 @@ def event_id(*parts: str | bytes) -> str:
     Equal parts give an equal id in every process and for ever: that is what makes a
     repeated event recognisable.
     """
-    digest = sha256()
+    pieces: list[bytes] = []
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "big"))
-        digest.update(raw)
-    return digest.hexdigest()[:40]
+        pieces += (len(raw).to_bytes(8, "big"), raw)
+    return sha256(b"".join(pieces)).hexdigest()[:40]
 
 
 def format_time(instant: datetime) -> str:
     """Return an aware instant as RFC 3339 in UTC, with microseconds and `Z`."""
     # Not `strftime`: on Linux its years before 1000 have too few digits to be read again.
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -127,17 +132,16 @@ def parse_time(text: str) -> datetime:
 
 def encode(event: Event) -> NewRecord:
     """Return the record of an event: CloudEvents attributes as `ce_…` headers, key = subject."""
-    headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_type", event.type.value.encode()),
+    headers = (
+        *_FIXED_HEADERS[event.type],
         ("ce_id", event.id.encode()),
         ("ce_source", event.source.encode()),
         ("ce_subject", event.subject.encode()),
         ("ce_time", format_time(event.time).encode()),
         ("content-type", event.content_type.encode()),
-    ]
-    headers += [(f"ce_{name}", value.encode()) for name, value in event.extensions.items()]
-    return NewRecord(HOME[event.type], event.subject, event.data, tuple(headers))
+        *[("ce_" + name, value.encode()) for name, value in event.extensions.items()],
+    )
+    return NewRecord(HOME[event.type], event.subject, event.data, headers)
 
 
 def decode(headers: Iterable[tuple[str, bytes]], value: bytes) -> Event:

@@ -25,14 +25,14 @@ _MIB = 1024 * 1024
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path, require) -> Iterator[Path]:
     """A file system of 24 MiB of its own, where this user may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip(f"no right to mount a small file system: {mounted.stderr.strip()}")
+        require("mount", f"no right to mount a small file system: {mounted.stderr.strip()}")
     try:
         yield place
     finally:

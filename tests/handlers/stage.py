@@ -86,6 +86,7 @@ class Dying:
             return attribute
 
         async def called(*arguments: Any, **named: Any) -> Any:
+            await asyncio.sleep(0)  # as a real port would, so that others come between
             self._countdown.before(name)
             answer = await attribute(*arguments, **named)
             self._countdown.after(name)

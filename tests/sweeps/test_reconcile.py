@@ -216,6 +216,27 @@ async def test_a_remembered_cancel_that_fails_is_tried_again(stage, error):
     assert [("cancelled",)] == told(stage, "outcome")
 
 
+async def test_a_remembered_cancel_is_for_the_bound_request_alone(stage):
+    """Another request that shows the token of a remembered cancel is not cancelled."""
+    await stage.fact(
+        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
+    )
+    for request_id in (R1, R2):
+        stage.fal.add(ENDPOINT, request_id)
+        await stage.fact(
+            FactName.TRACKED,
+            Witness.TOKEN,
+            request_id=request_id,
+            submission_id="sub_1",
+            detail={"endpoint": ENDPOINT, "has_callback": True},
+        )
+        stage.clock.advance(SECOND)
+
+    await after(stage, MINUTE)
+
+    assert [("cancel", R1)] == [call for call in stage.fal.calls if call[0] == "cancel"]
+
+
 # ---------------------------------------------------------------- unknown ids
 
 
@@ -299,14 +320,16 @@ async def test_unknown_ids_that_come_one_by_one_raise_it_too(stage):
 async def test_one_known_id_ends_the_count(stage):
     """Single unknown ids between known ones raise no alarm, however many there were."""
     for request_id in MANY:
-        await stage.tracked(request_id)
+        await stage.tracked(request_id, has_callback=False)
         stage.fal.forget(request_id)
-        await after(stage, MINUTE)
+        await after(stage, SECOND)
         known = request_id.replace("019f7085", "019f7086")
-        await stage.tracked(known)
-        await after(stage, MINUTE)
+        await stage.tracked(known, has_callback=False)
+        stage.fal.finish(known, {})
+        await after(stage, SECOND)
 
     assert stage.reconcile.alarm is None
+    assert 12 == stage.fact_names().count("not_found")
 
 
 async def test_cancelled_ids_that_are_gone_raise_no_alarm(stage):
