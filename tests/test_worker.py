@@ -640,8 +640,13 @@ class SlowLog(MemoryLog):
 
 
 async def test_a_stop_drains_what_is_in_hand(bench):
-    """A stop finishes what is in hand, commits it, and takes nothing more."""
+    """A stop finishes what is in hand, and commits it before the subscription ends."""
     gate, stop = asyncio.Event(), asyncio.Event()
+
+    class Draining(Worker):
+        async def _drain(self):
+            gate.set()
+            await super()._drain()
 
     async def step(_record, _attempt):
         await gate.wait()
@@ -649,11 +654,12 @@ async def test_a_stop_drains_what_is_in_hand(bench):
 
     bench.log = SlowLog(clock=now, store=bench.log.store)
     handler = Handler(step)
+    worker = bench.worker(handler)
+    worker.__class__ = Draining
     await bench.put("a", b"1", b"2")
-    running = asyncio.create_task(bench.worker(handler).run(stop))
+    running = asyncio.create_task(worker.run(stop))
     await until(lambda: handler.handed)
     stop.set()
-    gate.set()
     async with asyncio.timeout(SOON_S):
         await running
 

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 from consumer.app.backends import OFFICIAL_JWKS, fal_credential
 from consumer.app.values import token_secrets, utc_now
-from consumer.clock_check import MAX_CLOCK_ERROR
 from consumer.core.keys import parse_keys
 from consumer.errors import ConfigError, ConsumerError, FalRefused
 from consumer.fal.queue import open_fal
 from consumer.folder import DataFolder
-from consumer.key_fetch import fetch_document
+from consumer.jwks.clock import MAX_CLOCK_ERROR
+from consumer.jwks.fetch import fetch_document
 from consumer.ledger.migration import needs_migration
 from consumer.settings import Settings
 from consumer.telemetry import Metrics

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _span(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> timedelta | None:
-    from consumer.setting_values import parse_span  # noqa: PLC0415
+    from consumer.settings.values import parse_span  # noqa: PLC0415
 
     try:
         return parse_span(given)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from consumer.clock_check import ClockCheck
+from consumer.jwks.clock import ClockCheck
 from consumer.testing.receiving import Lines
 
 NOW = datetime(2026, 7, 16, tzinfo=UTC)

@@ -5,7 +5,7 @@ No caching and no judgement of the keys: that is `jwks`. Every failure is KeysUn
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -67,7 +67,7 @@ async def _get(url: str) -> Fetched:
         return Fetched(bytes(document), _maybe_time(answer.headers))
 
 
-def _maybe_time(headers: "aiohttp.typedefs.LooseHeaders") -> datetime | None:
+def _maybe_time(headers: Mapping[str, str]) -> datetime | None:
     """Return the time of the answer: `Date`, which a cache leaves alone, and its `Age`."""
     date, age = headers.get("Date", ""), headers.get("Age", "")
     try:

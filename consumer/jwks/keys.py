@@ -14,11 +14,11 @@ from math import nan
 from pathlib import Path
 from typing import Self
 
-from consumer.clock_check import ClockCheck
 from consumer.core.keys import KeySet, parse_keys
 from consumer.errors import BadKeySet, KeysUnavailable, RecordRefused, Unavailable
-from consumer.key_fetch import Fetch, fetch_document
-from consumer.key_store import maybe_load_key_set, save_key_set
+from consumer.jwks.clock import ClockCheck
+from consumer.jwks.fetch import Fetch, fetch_document
+from consumer.jwks.store import maybe_load_key_set, save_key_set
 from consumer.ports import Clock
 from consumer.telemetry import Logger, Metrics
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from consumer.errors import KeysUnavailable
-from consumer.key_fetch import MAX_DOCUMENT_BYTES, Fetched, fetch_document
+from consumer.jwks.fetch import MAX_DOCUMENT_BYTES, Fetched, fetch_document
 
 
 @asynccontextmanager

@@ -17,8 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from consumer.core.token import MIN_SECRET_BYTES
 from consumer.errors import ConfigError
-from consumer.setting_sources import Given, env_name, given_settings
-from consumer.setting_values import (
+from consumer.settings.sources import Given, env_name, given_settings
+from consumer.settings.values import (
     GIB,
     KIB,
     MIB,

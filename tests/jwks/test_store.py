@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumer.key_store import maybe_load_key_set, save_key_set
+from consumer.jwks.store import maybe_load_key_set, save_key_set
 from consumer.testing.keys import Signer, key_set
 
 NOW = datetime(2026, 7, 16, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.errors import KeysUnavailable, LogUnavailable
 from consumer.jwks import JwksKeys, KeyParts, KeySource, KeyTimes
-from consumer.key_fetch import Fetched
+from consumer.jwks.fetch import Fetched
 from consumer.telemetry import Metrics
 from consumer.testing.keys import Signer, key_document
 from consumer.testing.receiving import Lines
