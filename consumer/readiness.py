@@ -33,12 +33,22 @@ Report = Callable[[], Sequence[str]]
 
 
 class Readiness:
-    """What was found at the last look, and what the parts say of themselves."""
+    """
+    What was found at the last look, and what the parts say of themselves.
+
+    A part that is `needed` and does not answer is a problem, one that is `wanted` a note.
+    """
 
     def __init__(
-        self, *, needed: Mapping[str, Pinged], problems: Sequence[Report], notes: Sequence[Report]
+        self,
+        *,
+        needed: Mapping[str, Pinged],
+        wanted: Mapping[str, Pinged],
+        problems: Sequence[Report],
+        notes: Sequence[Report],
     ) -> None:
         self._needed = dict(needed)
+        self._wanted = dict(wanted)
         self._problems = list(problems)
         self._notes = list(notes)
         self._failed: dict[str, str] = {}
@@ -51,15 +61,19 @@ class Readiness:
     def problems(self) -> list[str]:
         """Return why deliveries are not taken as they should be, one sentence each."""
         reported = [sentence for report in self._problems for sentence in report()]
-        return [*self._failed.values(), *reported]
+        return [*self._found(self._needed), *reported]
 
     def notes(self) -> list[str]:
         """Return other trouble, one sentence each."""
-        return [sentence for report in self._notes for sentence in report()]
+        reported = [sentence for report in self._notes for sentence in report()]
+        return [*self._found(self._wanted), *reported]
 
     def describe(self) -> Mapping[str, Any]:
         """Return all of it as JSON values."""
         return {"ready": self.is_ready(), "problems": self.problems(), "notes": self.notes()}
+
+    def _found(self, parts: Mapping[str, Pinged]) -> list[str]:
+        return [self._failed[name] for name in parts if name in self._failed]
 
     @asynccontextmanager
     async def kept_fresh(self) -> AsyncIterator[None]:
@@ -79,7 +93,7 @@ class Readiness:
             await self._look()
 
     async def _look(self) -> None:
-        for name, part in self._needed.items():
+        for name, part in (self._needed | self._wanted).items():
             try:
                 async with asyncio.timeout(_LOOK_TIMEOUT_S):
                     await part.ping()

@@ -52,6 +52,7 @@ LOG_EVENTS = frozenset(
         "result.published",
         "service.started",
         "service.stopped",
+        "submission.lost",
         "submission.refused",
         "submission.sent",
         "submission.unknown",

@@ -8,11 +8,12 @@ what is committed, so that a kill at any moment repeats records and never skips 
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from consumer.core.event import NewRecord, Topic, event_id, format_time
+from consumer.core.event import Topic, format_time
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, outcome_of_error
 from consumer.core.progress import Progress
 from consumer.errors import (
@@ -23,6 +24,7 @@ from consumer.errors import (
     Unavailable,
 )
 from consumer.ports import Clock, Ledger, Log, Parked, Record, Subscription
+from consumer.setting_aside import dead_letter, parked_id, without_bytes
 from consumer.telemetry import Metrics, get_logger
 
 _log = get_logger()
@@ -33,6 +35,7 @@ _IN_PLACE = timedelta(seconds=2)
 # A retry due sooner waits in place and keeps its key's order; a later one is parked, for a
 # partition never sleeps.
 _MAX_PAUSE_S = 5.0
+_LAG_EVERY_S = 5.0
 _MAX_SURPRISES = 5
 # How often a record may hit a mistake of ours before it is set aside, whole.
 
@@ -105,9 +108,11 @@ class Worker:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     committer = tasks.create_task(self._commit_loop(subscription))
+                    measurer = tasks.create_task(self._measure_lag(subscription))
                     await self._poll_loop(subscription, tasks, stop, stopped)
                     await self._drain()
                     committer.cancel()
+                    measurer.cancel()
                     self._abandon()
             finally:
                 stopped.cancel()
@@ -342,6 +347,13 @@ class Worker:
         self._committed.update(marks)
         return True
 
+    async def _measure_lag(self, subscription: Subscription) -> None:
+        gauge = self._metrics.lag_records.labels(self.handler.name)
+        while True:
+            with suppress(LogUnavailable):
+                gauge.set(await subscription.lag())
+            await asyncio.sleep(_LAG_EVERY_S)
+
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._limits.stop_budget.total_seconds()):
@@ -355,37 +367,6 @@ class Worker:
         """Cancel what the budget did not finish: it stays above the mark and comes again."""
         for task in self._running:
             task.cancel()
-
-
-def parked_id(group: str, record: Record) -> str:
-    """Return the id of a parked record: the same record parked twice by a group is one."""
-    position = record.position
-    return event_id(
-        "parked", group, position.topic.value, str(position.partition), str(position.offset)
-    )
-
-
-def dead_letter(record: Record, outcome: DeadLetter, *, handler: str, attempt: int) -> NewRecord:
-    """Return the record for `fal.dead-letters`: the original whole; reason, origin in headers."""
-    position = record.position
-    origin = f"{position.topic.value}/{position.partition}/{position.offset}"
-    added = (
-        ("dlreason", outcome.reason),
-        ("dlproblem", outcome.problem),
-        ("dlhandler", handler),
-        ("dlattempts", str(attempt)),
-        ("dlorigin", origin),
-    )
-    headers = (*record.headers, *((name, value.encode()) for name, value in added))
-    return NewRecord(Topic.DEAD_LETTERS, record.key, record.value, headers)
-
-
-def without_bytes(letter: NewRecord, size: int) -> NewRecord:
-    """
-    Return the note that stands for a dead letter which the log refuses: why and where, no bytes.
-    """
-    told = tuple(header for header in letter.headers if header[0].startswith("dl"))
-    return replace(letter, value=b"", headers=(*told, ("dlomitted", str(size).encode())))
 
 
 def _pause_s(failures: int) -> float:

@@ -44,7 +44,7 @@ async def until(holds) -> None:
 
 def test_nobody_is_ready_before_the_first_look():
     """Before anybody looked the service is not ready, though nothing is known against it."""
-    part = Readiness(needed={}, problems=[], notes=[])
+    part = Readiness(needed={}, wanted={}, problems=[], notes=[])
 
     assert {"ready": False, "problems": [], "notes": []} == part.describe()
 
@@ -52,7 +52,7 @@ def test_nobody_is_ready_before_the_first_look():
 async def test_a_part_that_works_is_ready_at_once():
     """The first look is done when the context is entered."""
     log = Part()
-    found = Readiness(needed={"log": log}, problems=[], notes=[])
+    found = Readiness(needed={"log": log}, wanted={}, problems=[], notes=[])
 
     async with found.kept_fresh():
         assert (True, 1) == (found.is_ready(), log.looks)
@@ -61,7 +61,7 @@ async def test_a_part_that_works_is_ready_at_once():
 async def test_a_part_that_fails_is_a_problem_until_it_works():
     """A part that would not work is named with why, and forgotten when it works again."""
     log = Part(LogUnavailable("the disk is full"))
-    found = Readiness(needed={"log": log}, problems=[], notes=[])
+    found = Readiness(needed={"log": log}, wanted={}, problems=[], notes=[])
 
     async with found.kept_fresh():
         before = found.describe()
@@ -77,7 +77,7 @@ async def test_a_part_that_does_not_answer_is_a_problem():
     """A ping that hangs neither holds up the start nor the other parts."""
     log, other = Part(), Part()
     log.hangs = True
-    found = Readiness(needed={"log": log, "other": other}, problems=[], notes=[])
+    found = Readiness(needed={"log": log, "other": other}, wanted={}, problems=[], notes=[])
 
     async with asyncio.timeout(SOON_S), found.kept_fresh():
         first = found.problems()
@@ -90,7 +90,9 @@ async def test_a_part_that_does_not_answer_is_a_problem():
 async def test_problems_count_and_notes_do_not():
     """What a part says of itself counts at once; trouble elsewhere is told and does not."""
     said = []
-    found = Readiness(needed={}, problems=[lambda: said], notes=[lambda: ["fal is slow"]])
+    found = Readiness(
+        needed={}, wanted={}, problems=[lambda: said], notes=[lambda: ["fal is slow"]]
+    )
 
     async with found.kept_fresh():
         before = found.describe()
@@ -104,7 +106,7 @@ async def test_problems_count_and_notes_do_not():
 async def test_the_look_ends_with_the_context():
     """Nobody looks any more when the context is left."""
     log = Part()
-    found = Readiness(needed={"log": log}, problems=[], notes=[])
+    found = Readiness(needed={"log": log}, wanted={}, problems=[], notes=[])
     async with found.kept_fresh():
         log.looked.clear()
         await asyncio.wait_for(log.looked.wait(), SOON_S)
@@ -115,7 +117,7 @@ async def test_the_look_ends_with_the_context():
 async def test_a_mistake_of_ours_does_not_end_the_look():
     """An error that no part may raise is a problem, and the look goes on after it."""
     log = Part(InvariantBroken("ours"))
-    found = Readiness(needed={"log": log}, problems=[], notes=[])
+    found = Readiness(needed={"log": log}, wanted={}, problems=[], notes=[])
 
     async with found.kept_fresh():
         before = found.problems()
@@ -127,8 +129,21 @@ async def test_a_mistake_of_ours_does_not_end_the_look():
 
 async def test_an_error_of_the_service_passes_as_it_is():
     """What ends the service while the look goes on is raised unchanged."""
-    found = Readiness(needed={"log": Part()}, problems=[], notes=[])
+    found = Readiness(needed={"log": Part()}, wanted={}, problems=[], notes=[])
 
     with pytest.raises(ConfigError):
         async with found.kept_fresh():
             raise ConfigError(["in use"])
+
+
+async def test_a_wanted_part_that_does_not_answer_is_a_note_and_no_problem():
+    """Trouble with the ledger must not take the receiver out of service."""
+    ledger = Part(LogUnavailable("away"))
+    found = Readiness(needed={}, wanted={"ledger": ledger}, problems=[], notes=[])
+
+    async with found.kept_fresh():
+        assert (True, [], ["ledger: away"]) == (
+            found.is_ready(),
+            found.problems(),
+            found.notes(),
+        )

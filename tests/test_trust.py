@@ -37,7 +37,7 @@ async def test_proven_and_fetched_sets_are_trusted_newest_first(ledger):
     await prove(ledger, OLD, days=-400)
     await prove(ledger, NEW, days=1)
 
-    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, url=URL)
+    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, urls=frozenset({URL}))
 
     assert [["new"], ["current"], ["old"]] == await kids(trusted)
 
@@ -46,7 +46,7 @@ async def test_a_set_from_another_address_is_not_trusted(ledger):
     """A set that was fetched from another address is left alone."""
     await prove(ledger, OLD, url="https://evil.example/jwks.json")
 
-    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, url=URL)
+    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, urls=frozenset({URL}))
 
     assert [["current"]] == await kids(trusted)
 
@@ -55,7 +55,7 @@ async def test_what_was_proven_stands_without_keys(ledger):
     """Where no key set is in force, proven sets still judge evidence."""
     await prove(ledger, OLD)
 
-    trusted = TrustedKeySets(FakeKeys(), ledger, url=URL)
+    trusted = TrustedKeySets(FakeKeys(), ledger, urls=frozenset({URL}))
     await trusted.refetch()
 
     assert [["old"]] == await kids(trusted)
@@ -64,7 +64,7 @@ async def test_what_was_proven_stands_without_keys(ledger):
 async def test_a_set_that_was_in_force_stays_trusted(ledger):
     """A rotation here does not make evidence under the earlier key worthless."""
     keys = FakeKeys(OLD)
-    trusted = TrustedKeySets(keys, ledger, url=URL)
+    trusted = TrustedKeySets(keys, ledger, urls=frozenset({URL}))
     await trusted.sets()
 
     keys.publish(NEW)
@@ -76,7 +76,7 @@ async def test_a_set_that_was_in_force_stays_trusted(ledger):
 async def test_a_refetch_looks_in_the_ledger_and_at_fal(ledger):
     """A refetch finds what was proven, and what fal published, since the first look."""
     keys = FakeKeys(CURRENT)
-    trusted = TrustedKeySets(keys, ledger, url=URL)
+    trusted = TrustedKeySets(keys, ledger, urls=frozenset({URL}))
     before = await kids(trusted)
     await prove(ledger, OLD, days=-1)
     keys.publish(NEW)
@@ -94,7 +94,7 @@ async def test_a_document_that_is_no_key_set_is_left_out(ledger):
     entry = KeySetEntry("0" * 64, URL, T0, b"no json")
     await ledger.record(Entry("set", key_set=entry))
 
-    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, url=URL)
+    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, urls=frozenset({URL}))
 
     assert [["current"]] == await kids(trusted)
 
@@ -102,7 +102,7 @@ async def test_a_document_that_is_no_key_set_is_left_out(ledger):
 async def test_only_the_first_look_needs_the_ledger(ledger):
     """A ledger that is away is an error at the first look, and no longer once it was read."""
     await prove(ledger, OLD, days=-1)
-    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, url=URL)
+    trusted = TrustedKeySets(FakeKeys(CURRENT), ledger, urls=frozenset({URL}))
     ledger.refuse_next(LedgerUnavailable("away"))
     with pytest.raises(LedgerUnavailable):
         await trusted.sets()

@@ -88,6 +88,7 @@ async def open_service(
         work = join(settings, backends)
         readiness = Readiness(
             needed={"log": backends.log},
+            wanted={"ledger": backends.ledger},
             problems=[backends.keys.problems],
             notes=[backends.keys.describes, *work.notes],
         )

@@ -75,7 +75,7 @@ def _share(settings: Settings, backends: Backends) -> _Shared:
     source = fal.origin if fal else str(URL(settings.queue_url).origin())
     facts = Facts(backends.log, source=source)
     results = Results(backends.log, ledger, source=source, clock=clock)
-    trusted = TrustedKeySets(backends.keys, ledger, url=settings.jwks_url)
+    trusted = TrustedKeySets(backends.keys, ledger, urls=backends.keys.urls)
     judge = Judge(trusted, accounts=backends.accounts, secrets=backends.secrets)
     if fal is None:
         return _Shared(facts, results, judge, None, None)
@@ -100,7 +100,7 @@ def _handlers(settings: Settings, backends: Backends, shared: _Shared) -> list[H
             shared.judge,
             ledger,
             shared.facts,
-            key_set_url=settings.jwks_url,
+            key_set_urls=backends.keys.urls,
             secrets=backends.secrets,
             policies=policies,
             clock=clock,
@@ -121,7 +121,12 @@ def _sweeps(backends: Backends, shared: _Shared) -> tuple[list[Sweep], list[Repo
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
     settler = settle.Settler(backends.fal, shared.results, ledger)
     unpublished = claims.PublishClaims(
-        shared.results, shared.submitter, ledger, policies=policies, clock=clock
+        shared.results,
+        shared.submitter,
+        ledger,
+        policies=policies,
+        clock=clock,
+        metrics=backends.metrics,
     )
     sweeps = [Sweep("claims", unpublished.round, claims.BATCH)]
     if backends.fal is None or shared.paid is None:
@@ -166,6 +171,8 @@ def _worker(handler: Handler, settings: Settings, backends: Backends) -> Worker:
         policies=backends.policies,
         metrics=backends.metrics,
         limits=WorkerLimits(
-            concurrency=_RECORD_CONCURRENCY if is_record else _CONCURRENCY, stop_budget=budget
+            concurrency=_RECORD_CONCURRENCY if is_record else _CONCURRENCY,
+            handler_deadline=timedelta(seconds=max(120.0, settings.submit_timeout_s + 30)),
+            stop_budget=budget,
         ),
     )

@@ -64,7 +64,9 @@ class Witness(StrEnum):
     RECEIVER = "receiver"
 
 
-OBSERVATIONS = frozenset({FactName.QUEUED, FactName.NOT_FOUND, FactName.CANCEL_REFUSED})
+OBSERVATIONS = frozenset(
+    {FactName.QUEUED, FactName.RUNNING, FactName.NOT_FOUND, FactName.CANCEL_REFUSED}
+)
 """Facts that may truly be learned again: their id holds their time, so that each one is kept."""
 
 

@@ -173,6 +173,8 @@ def _names_of(held: Request, fact: Fact) -> dict[str, Any]:
 
 def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
     change: dict[str, Any] = {}
+    if fact.name in (FactName.QUEUED, FactName.RUNNING):
+        change["known_last_at"] = _latest(held.known_last_at, fact.at)
     if fact.name is FactName.QUEUED:
         position, at = fact.detail.get("position"), held.queue_position_at
         if isinstance(position, int) and (
@@ -184,8 +186,7 @@ def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
     elif fact.name in (FactName.CANCEL_ACCEPTED, FactName.CANCEL_REFUSED):
         change["cancel_answered_at"] = _earliest(held.cancel_answered_at, fact.at)
     elif fact.name is FactName.NOT_FOUND:
-        change["not_found_first_at"] = _earliest(held.not_found_first_at, fact.at)
-        change["not_found_last_at"] = max(held.not_found_last_at or fact.at, fact.at)
+        change["not_found_last_at"] = _latest(held.not_found_last_at, fact.at)
     elif fact.name is FactName.UNREADABLE and fact.counts:
         change["unreadable_at"] = _earliest(held.unreadable_at, fact.at)
     elif fact.witness in AUTHORITY and fact.counts:
@@ -236,6 +237,10 @@ def _text_of(fact: Fact, name: str) -> str:
 
 def _earliest(held: datetime | None, new: datetime | None) -> datetime | None:
     return min((at for at in (held, new) if at is not None), default=None)
+
+
+def _latest(held: datetime | None, new: datetime) -> datetime:
+    return new if held is None else max(held, new)
 
 
 def _maybe_time(value: Any) -> datetime | None:

@@ -170,12 +170,13 @@ def end_of_not_found(request: Request, now: datetime, policies: Policies) -> Fac
     Return the end that fal's exact NOT_FOUND proves, answered now, or None for not yet.
 
     After a cancel was asked it means `cancelled`; otherwise `lost`, and only when it was
-    answered before too, `not_found_gap` or more ago.
+    fal's last word before too, `not_found_gap` or more ago: a status between the two makes
+    the older one a mistake of fal's.
     """
     if request.cancel_asked_at is not None:
         return FactName.CANCELLED
-    first = request.not_found_first_at
-    if first is not None and now - first >= policies.not_found_gap:
+    last = request.not_found_last_at
+    if last is not None and request.is_unknown and now - last >= policies.not_found_gap:
         return FactName.LOST
     return None
 

@@ -124,7 +124,7 @@ class Request(_Value):
     queue_position_at: datetime | None = None
     cancel_asked_at: datetime | None = None
     cancel_answered_at: datetime | None = None
-    not_found_first_at: datetime | None = None
+    known_last_at: datetime | None = None
     not_found_last_at: datetime | None = None
     unreadable_at: datetime | None = None
     start_by: datetime | None = None
@@ -137,6 +137,13 @@ class Request(_Value):
         """The end that stands: the highest that counts, or None while there is none."""
         counting = [end for end in self.ends if end.counts or self.is_ours]
         return max(counting, key=end_key, default=None)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether fal's last word was that it knows no such request."""
+        if self.not_found_last_at is None:
+            return False
+        return self.known_last_at is None or self.known_last_at < self.not_found_last_at
 
     @property
     def state(self) -> State:

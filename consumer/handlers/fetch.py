@@ -137,6 +137,7 @@ def _merged(signed: Completion, told: Completion) -> Completion:
     if told.end is not signed.end:
         kept = without_answer(signed, OutputMissing.UNAVAILABLE)
         return replace(kept, billable_units=told.billable_units)
-    if signed.has_output and told.output_missing is not None:
-        return signed
+    if signed.has_output and not told.has_output:
+        # Too large to read, or not JSON where fal signed a JSON payload: the signed one stands.
+        return replace(signed, billable_units=told.billable_units)
     return replace(told, error=signed.error)

@@ -43,7 +43,7 @@ class RecordEvents:
         ledger: Ledger,
         facts: Facts,
         *,
-        key_set_url: str,
+        key_set_urls: frozenset[str],
         secrets: Sequence[bytes],
         policies: Policies,
         clock: Clock,
@@ -51,7 +51,7 @@ class RecordEvents:
         self._judge = judge
         self._ledger = ledger
         self._facts = facts
-        self._key_set_url = key_set_url
+        self._key_set_urls = key_set_urls
         self._secrets = tuple(secrets)
         self._policies = policies
         self._clock = clock
@@ -102,7 +102,7 @@ class RecordEvents:
             return Done()  # no evidence in it: the letter itself is all there is
 
     def _is_trusted(self, event: Event, entry: Entry) -> bool:
-        if entry.key_set is None or entry.key_set.url != self._key_set_url:
+        if entry.key_set is None or entry.key_set.url not in self._key_set_urls:
             return False
         proof = event.extensions.get(PROOF_ATTRIBUTE, "")
         return is_key_set_proof(proof, entry.key_set.sha256, self._secrets)

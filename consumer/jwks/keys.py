@@ -104,7 +104,7 @@ class JwksKeys:
             held = await asyncio.to_thread(
                 maybe_load_key_set,
                 self._source.cache_path,
-                urls=self._urls(),
+                urls=sorted(self.urls),
                 now=self._parts.clock(),
             )
             self._hold(held)
@@ -307,5 +307,7 @@ class JwksKeys:
             return False
         return self._parts.clock() - held.fetched_at <= self._times.hard_expiry
 
-    def _urls(self) -> list[str]:
-        return [url for url in (self._source.url, self._source.fallback_url) if url]
+    @property
+    def urls(self) -> frozenset[str]:
+        """The addresses that a set may come from: the configured one and its fallback."""
+        return frozenset(url for url in (self._source.url, self._source.fallback_url) if url)

@@ -6,7 +6,8 @@ their deadline are `unknown`, and after the horizon `lost: never_confirmed`; not
 ever sent again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 from consumer.core.policy import Policies
 from consumer.core.result import Correlation
@@ -15,7 +16,7 @@ from consumer.errors import ConsumerError, Unavailable
 from consumer.handlers.results import Results
 from consumer.handlers.submitting import Submitter
 from consumer.ports import Claim, ClaimKind, Clock, Ledger
-from consumer.telemetry import get_logger
+from consumer.telemetry import Metrics, get_logger
 
 _log = get_logger()
 
@@ -27,7 +28,7 @@ class PublishClaims:
     One round over claims that hold an unpublished event, and over submissions without an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the sweep joins these parts
         self,
         results: Results,
         submitter: Submitter | None,
@@ -35,24 +36,25 @@ class PublishClaims:
         *,
         policies: Policies,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._results = results
         self._submitter = submitter
         self._ledger = ledger
         self._policies = policies
         self._clock = clock
+        self._metrics = metrics
 
     async def round(self) -> int:
         """Publish what waits, and give up what is past its horizon. Raises Unavailable."""
         results = await self._ledger.open_claims(ClaimKind.RESULT, BATCH)
-        # Younger ones are in somebody's hand, who is about to publish them.
-        overdue = [claim for claim in results if claim.deadline_at <= self._clock()]
+        overdue = _overdue(results, self._clock())
         done = [await self._tried(self._results.publish_claim, claim) for claim in overdue]
         if self._submitter is None:
             return sum(done)
         claims = await self._ledger.open_claims(ClaimKind.SUBMISSION, BATCH)
         submitter = self._submitter
-        for claim in claims:
+        for claim in _overdue(claims, self._clock()):
             step = submitter.publish if claim.event is not None else submitter.give_up
             done.append(await self._tried(step, claim))
         await self._give_up_unconfirmed(submitter)
@@ -73,8 +75,16 @@ class PublishClaims:
         horizon = self._clock() - self._policies.unconfirmed_horizon
         unknown = (SubmissionState.UNKNOWN,)
         for submission in await self._ledger.submissions(states=unknown, limit=BATCH):
-            if submission.first_at <= horizon:
-                await submitter.publish_lost(submission.submission_id, _correlation(submission))
+            if submission.first_at > horizon:
+                continue
+            _log.error("submission.lost", submission_id=submission.submission_id)
+            self._metrics.requests_lost.labels("never_confirmed").inc()
+            await submitter.publish_lost(submission.submission_id, _correlation(submission))
+
+
+def _overdue(claims: Sequence[Claim], now: datetime) -> list[Claim]:
+    """Return the claims whose holder should be done by now; he publishes the younger ones."""
+    return [claim for claim in claims if claim.deadline_at <= now]
 
 
 def _correlation(submission: Submission) -> Correlation:

@@ -184,7 +184,7 @@ class Reconcile:
         request = item.request
         if answer.status is QueueStatus.NOT_FOUND:
             await self._on_not_found(request)
-            return gap if request.not_found_first_at else self._policies.not_found_gap
+            return self._policies.not_found_gap
         if answer.status is QueueStatus.COMPLETED:
             return await self._on_completed(item, answer)
         await self._on_pending(request, answer)
@@ -196,7 +196,7 @@ class Reconcile:
         name = FactName.QUEUED if is_queued else FactName.RUNNING
         has_moved = is_queued and answer.queue_position != request.queue_position
         state = State.QUEUED if is_queued else State.RUNNING
-        if has_moved or RANK[request.live] < RANK[state]:
+        if has_moved or request.is_unknown or RANK[request.live] < RANK[state]:
             detail = {"position": answer.queue_position} if is_queued else {}
             await self._facts.publish(
                 new_fact(name, Witness.STATUS, now, request_id=request.request_id, detail=detail)

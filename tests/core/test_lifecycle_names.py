@@ -78,7 +78,7 @@ def test_marks_of_a_request():
         queue_position_at=NOW + 3 * SECOND,
         cancel_asked_at=NOW + 4 * SECOND,
         cancel_answered_at=NOW + 5 * SECOND,
-        not_found_first_at=NOW + 7 * SECOND,
+        known_last_at=NOW + 9 * SECOND,
         not_found_last_at=NOW + 8 * SECOND,
         unreadable_at=NOW,
     )

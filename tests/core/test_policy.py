@@ -235,12 +235,18 @@ def test_queue_limit_at_the_edge(early, reason):
     "asked, end",
     [
         (request(), None),
-        (request(not_found_first_at=NOW), None),
-        (request(not_found_first_at=NOW - timedelta(minutes=5) + TICK), None),
-        (request(not_found_first_at=NOW - timedelta(minutes=5)), FactName.LOST),
+        (request(not_found_last_at=NOW), None),
+        (request(not_found_last_at=NOW - timedelta(minutes=5) + TICK), None),
+        (request(not_found_last_at=NOW - timedelta(minutes=5)), FactName.LOST),
+        (
+            request(
+                not_found_last_at=NOW - timedelta(hours=1), known_last_at=NOW - timedelta(minutes=9)
+            ),
+            None,
+        ),
         (request(cancel_asked_at=NOW), FactName.CANCELLED),
         (
-            request(cancel_asked_at=NOW, not_found_first_at=NOW - timedelta(hours=1)),
+            request(cancel_asked_at=NOW, not_found_last_at=NOW - timedelta(hours=1)),
             FactName.CANCELLED,
         ),
     ],

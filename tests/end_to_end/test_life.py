@@ -182,7 +182,11 @@ async def test_an_account_configured_later_gives_its_deliveries_their_results(
     async with open_stage(accounts=(), first_check_s=0.5) as stage:
         request_id = "22222222-2222-7222-8222-222222222222"
         body = completion_body(request_id, {"images": [{"url": "https://v3b.fal.media/x.png"}]})
-        await post(stage, request_id, body)
+
+        async def taken():
+            return await post(stage, request_id, body) == 200
+
+        await until(taken)  # 503 until the keys are there
         await _seen(stage, request_id)
         unproven = await stage.request(request_id)
         results = await stage.records(Topic.RESULTS)

@@ -166,7 +166,12 @@ class Stage:
         paid = Paid(fal, self.submitter, canceller) if has_key else None
         self.fetch = Fetch(self.judge, fal if has_key else None, self.results, ledger, **timed)
         self.record = RecordEvents(
-            self.judge, ledger, self.facts, key_set_url=KEYS_URL, secrets=(SECRET,), **timed
+            self.judge,
+            ledger,
+            self.facts,
+            key_set_urls=frozenset({KEYS_URL}),
+            secrets=(SECRET,),
+            **timed,
         )
         self.commands = Commands(
             paid, self.facts, self.results, ledger, may_submit=may_submit, **timed
@@ -174,7 +179,7 @@ class Stage:
         settler = Settler(fal if has_key else None, self.results, ledger)
         self.settle = SettleEnds(settler, ledger, policies=self.policies)
         self.claims = PublishClaims(
-            self.results, self.submitter if has_key else None, ledger, **timed
+            self.results, self.submitter if has_key else None, ledger, metrics=self.metrics, **timed
         )
         self.reconcile = Reconcile(
             fal, self.facts, self.results, ledger, canceller, settler, metrics=self.metrics, **timed

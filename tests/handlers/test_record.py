@@ -129,7 +129,9 @@ class TestKeySets:
 
     def stage(self) -> Stage:
         stage = Stage()
-        trusted = TrustedKeySets(FakeKeys(Signer("current")), stage.ledger, url=KEYS_URL)
+        trusted = TrustedKeySets(
+            FakeKeys(Signer("current")), stage.ledger, urls=frozenset({KEYS_URL})
+        )
         return stage.restarted(trusted=trusted)
 
     async def publish(self, stage: Stage, *, url: str = KEYS_URL, secret: bytes = SECRET):

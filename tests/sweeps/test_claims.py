@@ -88,10 +88,13 @@ async def test_a_settled_submission_is_published(stage):
     stage.fal.on_submit = lambda _job: stage.log.refuse_next(LogUnavailable("away"))
     with pytest.raises(LogUnavailable):
         await stage.commands.handle(record, 1)
+    await stage.claims.round()
     before = stage.fact_names()
+    stage.clock.advance(stage.policies.submit_deadline)
 
     await stage.claims.round()
 
+    # A young one is in its holder's hand, who is about to tell it.
     assert ("submitted" in before, "submitted" in stage.fact_names()) == (False, True)
     assert (await stage.ledger.latest_claim(ClaimKind.SUBMISSION, SUBMISSION)).is_published
 
