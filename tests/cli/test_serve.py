@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes of its own
+
 
 @pytest.fixture
 def ready(folder):

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes of its own
+
 INPUT = '{"prompt": "a cat"}'
 ENDPOINT = "fal-ai/flux/dev"
 

@@ -12,6 +12,8 @@ from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
 from consumer.ports import Plan, RequestFilter
 
+pytestmark = pytest.mark.slow  # processes of its own
+
 _CHILD = Path(__file__).parent / "crash_child.py"
 _SPEC = importlib.util.spec_from_file_location("ledger_crash_child", _CHILD)
 child = importlib.util.module_from_spec(_SPEC)

@@ -19,6 +19,8 @@ from consumer.log.embedded import EmbeddedLog, LogLimits
 from consumer.log.files import LogFolder
 from tests.log.appending import TOPICS, value_of
 
+pytestmark = pytest.mark.slow  # processes of its own
+
 APPENDING = Path(__file__).with_name("appending.py")
 SOON_S = 60
 
