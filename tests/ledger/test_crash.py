@@ -7,6 +7,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import pytest
+
 from consumer.core.standing import State
 from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
