@@ -37,6 +37,7 @@ LOG_EVENTS = frozenset(
         "ledger.migrated",
         "ledger.recounted",
         "log.file_closed",
+        "log.file_gone",
         "log.gap",
         "log.trimmed",
         "log.unavailable",
@@ -180,7 +181,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
+        self._count_receiving(self.registry)
+        self._count_work(self.registry)
+
+    def _count_receiving(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
             "fal_consumer_deliveries",
             "Deliveries answered, by verdict",
@@ -202,6 +206,8 @@ class Metrics:
         self.key_age_seconds = Gauge(
             "fal_consumer_key_age_seconds", "Age of the key set in force", registry=registry
         )
+
+    def _count_work(self, registry: CollectorRegistry) -> None:
         self.records = Counter(
             "fal_consumer_records",
             "Records handled, by handler and outcome",

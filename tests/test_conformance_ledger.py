@@ -1,8 +1,6 @@
 """The conformance suite of the ledger, in memory and on SQLite."""
 
 import asyncio
-import importlib.util
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,13 +14,7 @@ from consumer.core.fact import FactName, Witness
 from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
 from consumer.testing.ledger import MemoryLedger
-
-_PATH = Path(__file__).parent / "conformance" / "ledger.py"
-_SPEC = importlib.util.spec_from_file_location("conformance_ledger", _PATH)
-suite = importlib.util.module_from_spec(_SPEC)
-sys.modules["conformance_ledger"] = suite
-_SPEC.loader.exec_module(suite)
-
+from tests.conformance import ledger as suite
 
 _MIGRATED: list[bytes] = []
 

@@ -11,10 +11,12 @@ from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
+from consumer.errors import LedgerUnavailable
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
+from consumer.handlers.record import RecordEvents
 from consumer.jwks import JwksKeys, KeyParts, KeySource, KeyTimes
 from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
@@ -26,6 +28,7 @@ from consumer.telemetry import Metrics, get_logger
 OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
 _OLD_JWKS = "https://rest.alpha.fal.ai/.well-known/jwks.json"
 # Source: fal docs, "Webhooks" (2026-09), and the address in the docs before that.
+_DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Backends:
     keys: JwksKeys
     fal: FalQueueClient | None
     has_official_keys: bool
+    has_lost_ledger: bool
+    """The ledger was made anew beside a log whose records an earlier one had taken in."""
 
 
 async def open_backends(
@@ -59,14 +64,8 @@ async def open_backends(
     log = await stack.enter_async_context(
         EmbeddedLog.open(folder.log, clock=clock, limits=log_limits(settings))
     )
-    if old := await migrate(folder.ledger):
-        get_logger().info("ledger.migrated", old=old)
     policies = policies_of(settings)
-    ledger = await stack.enter_async_context(
-        Ledger.open(folder.ledger, plan=partial(plan_of, policies), clock=clock)
-    )
-    # The folder's lock is ours: whoever held a lease is dead.
-    await ledger.release_leases()
+    ledger, is_new = await _opened_ledger(folder, policies, clock, stack)
 
     async def announce(key_set: KeySet) -> None:
         await log.append(encode(key_set_event(key_set, source=source, secrets=secrets)))
@@ -88,7 +87,29 @@ async def open_backends(
         keys,
         await _maybe_fal(settings, metrics, stack),
         settings.jwks_url == OFFICIAL_JWKS,
+        is_new and bool(await log.committed(RecordEvents.name)),
     )
+
+
+async def _opened_ledger(
+    folder: DataFolder, policies: Policies, clock: Clock, stack: AsyncExitStack
+) -> tuple[Ledger, bool]:
+    """Return the folder's ledger, and whether it was made just now. Raises LedgerUnavailable."""
+    try:
+        old = await migrate(folder.ledger)
+        ledger = await stack.enter_async_context(
+            Ledger.open(folder.ledger, plan=partial(plan_of, policies), clock=clock)
+        )
+        # The folder's lock is ours: whoever held a lease is dead.
+        await ledger.release_leases()
+    except LedgerUnavailable as exc:
+        advice = ""
+        if exc.problem in _DAMAGED:
+            advice = ": put back a copy of it, or move it away to begin with an empty one"
+        raise LedgerUnavailable(f"{folder.ledger} cannot be used ({exc.problem}){advice}") from exc
+    if old:
+        get_logger().info("ledger.migrated", old=old)
+    return ledger, old == ""
 
 
 def fal_credential(settings: Settings) -> Credential | None:

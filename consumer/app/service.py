@@ -104,6 +104,12 @@ async def open_service(
 def _warnings(settings: Settings, backends: Backends) -> list[str]:
     """Return what an operator should know at the start, one sentence each."""
     said = []
+    if backends.has_lost_ledger:
+        said.append(
+            "the ledger was not there and is empty now: it knows nothing of requests that were "
+            "recorded before, whose records are in the log until they are trimmed; to have them "
+            f"back, stop and put your copy of {settings.data_dir / 'ledger.sqlite'} in its place"
+        )
     if not backends.accounts:
         said.append(
             "no account is configured: deliveries are kept, but nothing follows from them; "

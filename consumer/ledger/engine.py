@@ -5,6 +5,7 @@ Everything that differs between SQLite and PostgreSQL is here. No table is known
 no exception of a library leaves `translated`.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,36 @@ def probe(url: URL, *, may_create: bool = False) -> bool:
     except sqlite3.Error as exc:
         raise LedgerUnavailable(kind_of(exc)) from exc
     return True
+
+
+class Place:
+    """
+    Where a SQLite ledger's file lies, as it was when the ledger was opened.
+
+    A file that was taken away can still be written, by whoever has it open, until he ends:
+    nothing of that would be found again.
+    """
+
+    def __init__(self, url: URL) -> None:
+        is_file = url.get_backend_name() == "sqlite"
+        self._path = str(url.database) if is_file else None
+        self._found = self._look()
+
+    def check(self) -> None:
+        """Raise LedgerUnavailable when the file is not where it was; costs microseconds."""
+        if self._look() != self._found:
+            raise LedgerUnavailable(
+                "its file was taken away or replaced while in use: put it back, or restart"
+            )
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            entry = os.stat(self._path)  # noqa: PTH116 - asked with every transaction
+        except OSError:
+            return None
+        return entry.st_dev, entry.st_ino
 
 
 def _pragmas(*, read_only: bool) -> Callable[[Any, Any], None]:

@@ -22,7 +22,14 @@ from consumer.core.projection import Entry, Evidence, KeySetEntry
 from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
-from consumer.ledger.engine import instant_of, ledger_url, open_engine, probe, translated
+from consumer.ledger.engine import (
+    Place,
+    instant_of,
+    ledger_url,
+    open_engine,
+    probe,
+    translated,
+)
 from consumer.ledger.operational_rows import claim_row, parked_row
 from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
@@ -49,12 +56,18 @@ class Ledger:
     """`ports.Ledger` on SQLite or PostgreSQL. Every method raises LedgerUnavailable."""
 
     def __init__(
-        self, engines: tuple[AsyncEngine, AsyncEngine], *, plan: Planner, clock: Clock
+        self,
+        engines: tuple[AsyncEngine, AsyncEngine],
+        place: Place,
+        *,
+        plan: Planner,
+        clock: Clock,
     ) -> None:
         writing, self._reading = engines
         self._plan = plan
         self._clock = clock
-        self._writer = Writer(writing, self._record_all)
+        self._place = place
+        self._writer = Writer(writing, self._place, self._record_all)
 
     @classmethod
     @asynccontextmanager
@@ -72,7 +85,7 @@ class Ledger:
         reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
         try:
             await check_schema(writing)
-            ledger = cls((writing, reading_engine), plan=plan, clock=clock)
+            ledger = cls((writing, reading_engine), Place(parsed), plan=plan, clock=clock)
             running = asyncio.create_task(ledger._writer.run(), name="ledger writer")
             try:
                 yield ledger
@@ -221,6 +234,7 @@ class Ledger:
         return answer
 
     async def _read(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        self._place.check()
         with translated():
             async with self._reading.begin() as connection:
                 return await connection.run_sync(work, *arguments)

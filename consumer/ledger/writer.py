@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.errors import LedgerUnavailable
-from consumer.ledger.engine import take_turn, translated
+from consumer.ledger.engine import Place, take_turn, translated
 from consumer.ledger.recording import Prepared
 from consumer.ports import Recorded
 
@@ -40,8 +40,9 @@ class _Job:
 class Writer:
     """Runs jobs in shared transactions. `run` is awaited by whoever opened the ledger."""
 
-    def __init__(self, engine: AsyncEngine, record_all: RecordAll) -> None:
+    def __init__(self, engine: AsyncEngine, place: Place, record_all: RecordAll) -> None:
         self._engine = engine
+        self._place = place
         self._record_all = record_all
         self._jobs: deque[_Job] = deque()
         self._room = asyncio.Semaphore(MAX_WAITING)
@@ -123,6 +124,7 @@ class Writer:
                     job.done.set_result(answer)
 
     async def _transact(self, batch: list[_Job]) -> list[Any]:
+        self._place.check()
         with translated():
             async with self._engine.begin() as connection:
                 return await connection.run_sync(self._apply, batch)

@@ -2,9 +2,11 @@
 The file in force: opening it, closing it for good when it breaks, beginning the next.
 
 Belongs to the appender's thread. A file that reports an I/O error is never written again:
-after a failed fsync nobody can tell which of its pages reached the disk.
+after a failed fsync nobody can tell which of its pages reached the disk. Nor is one whose
+name is gone: what SQLite still commits to it would end with the process.
 """
 
+import os
 import sqlite3
 import time
 from contextlib import suppress
@@ -34,6 +36,7 @@ class CurrentFile:
         self._failures = 0
         self._next_file_at = 0.0
         self._since_checkpoint = 0
+        self._places: tuple[tuple[int, int], ...] | None = None
         self._log = get_logger()
         self._take(0)
 
@@ -44,21 +47,24 @@ class CurrentFile:
         Raises LogUnavailable, ConfigError, sqlite3.Error and OSError.
         """
         if self._connection is not None:
-            if not self._marker.exists():
+            if not self._is_in_place():
+                self._leave()
+            elif not self._marker.exists():
                 return self._connection
             self.drop()
         listing = self._folder.list()
         current = listing.current
         if current is not None and current > max(self._broken, default=0):
             self._take(current)
-            self._connection = open_to_append(self._folder, self.number)
-            return self._connection
+            return self._keep(open_to_append(self._folder, self.number))
         return self._begin(max(listing.next_number, *(n + 1 for n in self._broken), 1))
 
     def _take(self, number: int) -> None:
         self.number = number
         # Kept, for it is asked with every commit.
         self._marker = self._folder.marker(number)
+        path = str(self._folder.file(number))
+        self._names = (path, f"{path}-wal")
 
     def _begin(self, number: int) -> sqlite3.Connection:
         if time.monotonic() < self._next_file_at:
@@ -73,8 +79,36 @@ class CurrentFile:
             with suppress(OSError):
                 self._folder.remove(number)
             raise
+        return self._keep(connection)
+
+    def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._connection = connection
+        self._places = self._places_now()
         return connection
+
+    def _places_now(self) -> tuple[tuple[int, int], ...] | None:
+        """Return which files bear the names of the file and its WAL; None when one is gone."""
+        try:
+            found = [os.stat(name) for name in self._names]  # noqa: PTH116 - asked with every commit
+        except FileNotFoundError:
+            return None
+        return tuple((entry.st_dev, entry.st_ino) for entry in found)
+
+    def _is_in_place(self) -> bool:
+        places = self._places_now()
+        return places is not None and places == self._places
+
+    def _leave(self) -> None:
+        """Close for good a file that was taken away or replaced under its open connection."""
+        problem = "the file, or its WAL, was taken away while in use: put it back to have it read"
+        self._log.error("log.file_gone", partition=self.number, problem=problem)
+        if self._connection is not None:
+            # Where only the WAL lost its name, what it holds is brought home this way.
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._broken.add(self.number)
+        with suppress(OSError):
+            self._folder.close_for_good(self.number)
 
     def drop(self) -> None:
         """Close the connection; the next `open` makes a fresh one."""

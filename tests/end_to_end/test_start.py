@@ -1,11 +1,15 @@
 """Starting and stopping as an operator does it: exit codes, and every mistake in one message."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from consumer.app import utc_now
+from consumer.core.event import NewRecord, Topic
+from consumer.log.embedded import EmbeddedLog
 from consumer.testing.rig import ServiceProcess
 
 pytestmark = pytest.mark.slow
@@ -64,6 +68,41 @@ def test_an_address_that_is_taken_is_a_mistake_of_configuration(tmp_path: Path):
     assert 2 == answer.returncode
     assert "FAL_CONSUMER_LISTEN: 192.0.2.1:80 cannot be had" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+async def test_a_damaged_ledger_is_named_with_what_to_do(tmp_path: Path):
+    """Exit 1, which file, and the way on; moved away, the next start says what is missing."""
+    service = ServiceProcess(tmp_path / "data", {})
+    await service.start()
+    assert 0 == await service.stop()
+    ledger = tmp_path / "data" / "ledger.sqlite"
+    ledger.write_bytes(b"no database" * 1000)
+
+    answer = _serve({"FAL_CONSUMER_DATA_DIR": str(tmp_path / "data")})
+
+    assert 1 == answer.returncode
+    assert f"{ledger} cannot be used (SQLITE_NOTADB): put back a copy" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+async def test_a_ledger_that_is_gone_is_told_at_the_start(tmp_path: Path):
+    """Beside a log that was read before, an empty ledger is no first start."""
+    service = ServiceProcess(tmp_path / "data", {})
+    await service.start()
+    assert "the ledger was not there" not in service.last_words()
+    async with EmbeddedLog.open(tmp_path / "data" / "log", clock=utc_now) as log:
+        await log.append(NewRecord(Topic.LIFECYCLE, "k", b"{}", ()))
+        async with asyncio.timeout(30):
+            while not await log.committed("record"):  # noqa: ASYNC110  another process does it
+                await asyncio.sleep(0.05)
+    assert 0 == await service.stop()
+    for path in (tmp_path / "data").glob("ledger.sqlite*"):
+        path.unlink()
+
+    await service.start()
+    assert 0 == await service.stop()
+
+    assert "the ledger was not there and is empty now" in service.last_words()
 
 
 def _serve(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:

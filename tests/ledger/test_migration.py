@@ -7,6 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from consumer.errors import ConfigError, LedgerUnavailable
@@ -72,12 +73,12 @@ def _sorted_words(sql):
 
 def test_schema_can_be_written_for_postgresql():
     """Every table and index compiles for PostgreSQL."""
-    engine = create_engine("postgresql+asyncpg://nobody@localhost/none")
+    dialect = postgresql.dialect()
 
     for table in metadata.sorted_tables:
-        assert "CREATE TABLE" in str(CreateTable(table).compile(engine))
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
         for index in table.indexes:
-            assert "CREATE INDEX" in str(CreateIndex(index).compile(engine))
+            assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
 
 
 async def test_older_ledger_is_copied_before_it_is_changed(tmp_path):

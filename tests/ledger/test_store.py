@@ -211,3 +211,26 @@ async def test_constraints_refuse_nonsense(ledger):
     for statement in nonsense:
         with pytest.raises(UndecodableEvent):
             await ledger._write(lambda connection, sql=statement: connection.execute(text(sql)))
+
+
+async def test_file_taken_away_in_use_is_unavailable_until_it_is_back(path, ledger):
+    """Nothing is written to a file without a name; put back, it is used again."""
+    away = path.with_name("away")
+    path.rename(away)
+
+    with pytest.raises(LedgerUnavailable, match="put it back, or restart"):
+        await ledger.record(_entry(1))
+    with pytest.raises(LedgerUnavailable, match="put it back, or restart"):
+        await ledger.ping()
+    away.rename(path)
+
+    assert (await ledger.record(_entry(1))).is_new
+
+
+async def test_file_replaced_in_use_is_unavailable(path, ledger):
+    """A copy put in place of an open ledger is not mistaken for it."""
+    path.rename(path.with_name("away"))
+    path.touch()
+
+    with pytest.raises(LedgerUnavailable, match="taken away or replaced"):
+        await ledger.record(_entry(1))

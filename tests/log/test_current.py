@@ -1,6 +1,7 @@
 """The file in force, and what happens when it breaks."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
@@ -67,3 +68,37 @@ def test_broken_file_is_remembered_without_its_mark(current, tmp_path):
     current.open()
 
     assert 2 == current.number
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_file_taken_away_in_use_is_followed_by_the_next(current, tmp_path, suffix):
+    """A file that lost its name, or its WAL's, is never written again, and it is said once."""
+    current.open()
+    assert current.open() is current.open()
+    (tmp_path / f"log-00000001.sqlite{suffix}").unlink()
+    with capture_logs() as lines:
+        current.open()
+        current.open()
+
+    assert (2, frozenset({1})) == (current.number, LogFolder(tmp_path).list().closed)
+    assert [("log.file_gone", 1)] == [(line["event"], line["partition"]) for line in lines]
+
+
+def test_records_of_a_wal_taken_away_are_brought_home(current, tmp_path):
+    """What was committed to a WAL without a name is in the file when that is closed for good."""
+    current.open().execute("INSERT INTO offsets VALUES ('g', 'results', 1, 7)")
+    (tmp_path / "log-00000001.sqlite-wal").unlink()
+    current.open()
+
+    with closing(sqlite3.connect(tmp_path / "log-00000001.sqlite")) as file:
+        assert [("g", "results", 1, 7)] == file.execute("SELECT * FROM offsets").fetchall()
+
+
+def test_file_opened_again_stays_in_force(current):
+    """A file that is there from before is in place from the first look on."""
+    current.open()
+    current.drop()
+    current.open()
+    current.open()
+
+    assert 1 == current.number

@@ -1,0 +1,10 @@
+"""The place that keys come from."""
+
+import pytest
+
+from tests.jwks.place import Place
+
+
+@pytest.fixture
+def place():
+    return Place()
