@@ -65,6 +65,18 @@ class DataFolder:
                 [f"FAL_CONSUMER_DATA_DIR: {self.path} cannot be written ({exc.strerror})"]
             ) from exc
 
+    def nearest(self) -> Path:
+        """Return the folder, or while it is missing the nearest one above it that is there."""
+        return next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+
+    def require_writable(self) -> None:
+        """Raise ConfigError when `make` would; makes nothing."""
+        if self.path.is_dir():
+            self.make()
+        elif not (self.nearest().is_dir() and os.access(self.nearest(), os.W_OK | os.X_OK)):
+            problem = f"{self.path} cannot be made in {self.nearest()}"
+            raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}"])
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """

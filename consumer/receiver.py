@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from consumer.core.delivery import Delivery, check_timestamp, read_headers
+from consumer.core.token import WEBHOOK_PATH
 from consumer.errors import DeliveryError, MalformedDelivery, Unavailable
 from consumer.ports import Clock, Keys, Publisher
 from consumer.receiving.body import Bodies
@@ -23,7 +24,6 @@ from consumer.receiving.publishing import Desk, Envelope
 from consumer.receiving.telling import Teller
 from consumer.telemetry import Logger, Metrics
 
-WEBHOOK_PATH = "/webhooks/fal"
 _BACKLOG = 1024
 
 

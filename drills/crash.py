@@ -45,7 +45,7 @@ WEIGHTS = {
     "submit_500": 3,
 }
 _HORIZON_S = 15.0
-_GIVE_UP_S = 90.0
+_GIVE_UP_S = 240.0
 _SETTLE_S = 0.2
 
 

@@ -45,11 +45,12 @@ def _local(settings: Settings) -> list[CheckRow]:
     folder = DataFolder(settings.data_dir)
     rows = []
     try:
-        folder.make()
-        token_secrets(settings, folder)
+        folder.require_writable()
+        if folder.token_secrets.exists():
+            token_secrets(settings, folder)
     except ConfigError as exc:
         return [CheckRow("data folder", "failed", str(exc))]
-    free = shutil.disk_usage(folder.path).free
+    free = shutil.disk_usage(folder.nearest()).free
     has_room = free > settings.log_reserve_bytes
     holder = folder.holder()
     rows.append(
@@ -58,6 +59,7 @@ def _local(settings: Settings) -> list[CheckRow]:
             "ok" if has_room else "failed",
             f"{folder.path}, {free >> 20} MiB free"
             + (f", in use by {holder}" if holder else "")
+            + ("" if folder.path.exists() else ", not there yet: `serve` makes it")
             + ("" if has_room else ": below FAL_CONSUMER_LOG_RESERVE_BYTES, answers would be 503"),
         )
     )

@@ -30,7 +30,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Run": (
         Verb("serve", "serve.serve", "Receive, follow up, record: the whole service."),
         Verb("check", "check.check", "Look for what is wrong before it matters."),
-        Verb("demo", "demo.demo", "See it work: no key, no network, two minutes."),
+        Verb("demo", "demo.demo", "See it work: no key, no network, half a minute."),
         Verb("simulate", "simulate.simulate", "Run a stand-in for fal on this machine."),
     ),
     "Ask for work": (

@@ -6,7 +6,8 @@ import click
 
 from consumer.cli.setup import Explained, with_settings
 from consumer.core.endpoint import is_endpoint_id
-from consumer.core.token import Token, sign_token
+from consumer.core.token import Token
+from consumer.core.token import callback_url as address_of
 from consumer.errors import ConfigError
 from consumer.folder import DataFolder
 
@@ -38,8 +39,7 @@ def callback_url(settings: "Settings", *, endpoint: str) -> None:
             "the receiver, like https://hooks.example.com"
         )
         raise ConfigError([missing])
-    token = sign_token(Token(endpoint), _secrets(settings))
-    click.echo(f"{settings.public_url.rstrip('/')}/webhooks/fal/{token}")
+    click.echo(address_of(settings.public_url, Token(endpoint), _secrets(settings)))
 
 
 def _secrets(settings: "Settings") -> tuple[bytes, ...]:

@@ -40,13 +40,28 @@ _REMEDIES = {
 }
 
 
+_ARGUMENTS = {
+    "command_id": ("--id", "expected 1 to 200 visible ASCII characters without a space"),
+    "subject": ("ID", "expected a request id, or a submission id (sub_…)"),
+    "endpoint": ("ENDPOINT", "expected owner/app[/path], like fal-ai/flux/dev"),
+    "request_id": ("REQUEST_ID", "expected a UUID, as fal's request ids are"),
+    "tags": ("--tag", ""),
+    "start_by": ("--start-within", ""),
+    "finish_by": ("--finish-within", ""),
+}
+# What a field of a command is called on the command line, and what it takes; pydantic's own
+# sentence stands where none is given.
+
+
 def command_of(fields: Mapping[str, Any]) -> Event:
-    """Return the event of a command. Raises UsageError that names the field that is wrong."""
+    """Return the event of a command. Raises UsageError that names the argument that is wrong."""
     try:
         return command_event(fields, source=SOURCE, at=datetime.now(UTC))
     except UndecodableEvent as exc:
-        name = exc.part.rpartition(".")[2]
-        raise click.UsageError(f"{name}: {exc.problem}") from exc
+        field = exc.part.split(".")[1] if "." in exc.part else exc.part
+        name, expected = _ARGUMENTS.get(field, (field, ""))
+        problem = expected or exc.problem.removeprefix("Value error, ")
+        raise click.UsageError(f"{name}: {problem}") from exc
 
 
 def remedy(reason: str) -> str:

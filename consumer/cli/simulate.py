@@ -135,7 +135,9 @@ async def _simulate(config: "SimulatorConfig") -> None:
                 simulator = await stack.enter_async_context(Simulator(config))
             except OSError as exc:
                 problem = f"{config.host}:{config.port} cannot be had ({exc.strerror or exc})"
-                raise ConfigError([f"--port: {problem}; choose another, or 0"]) from exc
+                raise ConfigError(
+                    [f"--host, --port: {problem}; choose another, or port 0"]
+                ) from exc
             click.echo(_environment(simulator))
             click.echo(f"simulator listens on {simulator.url}", err=True)
             click.echo(f"its books: {simulator.url}/_simulator/totals", err=True)

@@ -141,7 +141,7 @@ def _fields(endpoint: str, source: bytes, more: Mapping[str, Any]) -> dict[str, 
     now = datetime.now(UTC)
     return {
         "command": "submit",
-        "command_id": more["command_id"] or uuid4().hex,
+        "command_id": uuid4().hex if more["command_id"] is None else more["command_id"],
         "endpoint": endpoint,
         "input": value,
         "tags": more["tags"],

@@ -72,6 +72,8 @@ def timeline(settings: "Settings", *, subject: str, as_json: bool) -> None:
 async def _read(settings: "Settings", subject: str) -> Life:
     from consumer.app import open_ledger  # noqa: PLC0415
 
+    if not subject:  # facts without a submission, or without a request, carry an empty id
+        return Life(None, None, (), (), None)
     async with open_ledger(settings) as ledger:
         for name in (subject, subject.lower(), submission_id_of(subject)):
             life = await _life(ledger, name)

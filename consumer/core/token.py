@@ -15,6 +15,8 @@ import jwt
 from consumer.core.endpoint import is_endpoint_id
 from consumer.errors import BadToken
 
+WEBHOOK_PATH = "/webhooks/fal"
+# Where the receiver takes deliveries; a token is the one segment that may follow.
 MIN_SECRET_BYTES = 32
 # HS256 wants a key at least as long as its output (RFC 7518, 3.2).
 MAX_TOKEN_CHARS = 2048
@@ -41,6 +43,11 @@ def sign_token(token: Token, secrets: Sequence[bytes]) -> str:
     if token.submission_id:
         claims["sub"] = token.submission_id
     return jwt.encode(claims, secrets[0], algorithm="HS256")
+
+
+def callback_url(public_url: str, token: Token, secrets: Sequence[bytes]) -> str:
+    """Return the address to give to fal: the receiver's public one, and the signed token."""
+    return f"{public_url.rstrip('/')}{WEBHOOK_PATH}/{sign_token(token, secrets)}"
 
 
 def parse_token(text: str, secrets: Sequence[bytes]) -> Token:

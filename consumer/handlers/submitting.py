@@ -16,7 +16,7 @@ from consumer.core.event import decode, encode, parse_time
 from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from, new_fact
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt
 from consumer.core.result import Correlation, bare_result
-from consumer.core.token import Token, sign_token
+from consumer.core.token import Token, callback_url
 from consumer.handlers.results import Facts, Results
 from consumer.ports import (
     Claim,
@@ -41,7 +41,7 @@ class Callbacks:
     """Makes callback URLs: the public address of the receiver and a fresh token."""
 
     def __init__(self, public_url: str, secrets: tuple[bytes, ...]) -> None:
-        self._public_url = public_url.rstrip("/")
+        self._public_url = public_url
         self._secrets = secrets
 
     def url(self, endpoint: str, submission_id: str = "") -> str:
@@ -50,8 +50,7 @@ class Callbacks:
         """
         if not self._public_url:
             return ""
-        token = sign_token(Token(endpoint, submission_id), self._secrets)
-        return f"{self._public_url}/webhooks/fal/{token}"
+        return callback_url(self._public_url, Token(endpoint, submission_id), self._secrets)
 
 
 class Submitter:

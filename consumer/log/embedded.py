@@ -88,7 +88,7 @@ class EmbeddedLog:
         if create:
             place.make()
         elif not place.list().present:
-            raise LogUnavailable(f"{folder} holds no log")
+            raise LogUnavailable(f"{folder} holds no log: has `serve` run there?")
         log = cls(place, clock=clock, limits=limits or LogLimits(), may_write=create)
         try:
             if create:

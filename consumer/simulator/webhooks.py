@@ -98,11 +98,6 @@ class WebhookSender:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._session.close()
 
-    @property
-    def is_paused(self) -> bool:
-        """True between `pause` and `resume`."""
-        return not self._running.is_set()
-
     def pause(self) -> None:
         """Hold every attempt that has not begun."""
         self._running.clear()

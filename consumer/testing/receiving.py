@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from consumer.core.token import WEBHOOK_PATH
 from consumer.ports import Publisher
 from consumer.receiver import (
-    WEBHOOK_PATH,
     Listener,
     Receiver,
     ReceiverParts,

@@ -15,6 +15,26 @@ def test_programs_get_settings_and_findings(folder):
     assert str(folder.path) == values["FAL_CONSUMER_DATA_DIR"]
 
 
+def test_looking_makes_nothing(folder):
+    """A folder that is not there yet is no failure, and is not there afterwards either."""
+    shown = folder.run("check", "--offline")
+
+    assert 0 == shown.returncode, shown.stderr
+    assert "not there yet: `serve` makes it" in shown.stdout
+    assert not folder.path.exists()
+
+
+def test_a_folder_that_cannot_be_made_exits_1(folder):
+    """Where the way to the folder is barred by a file, the table says so."""
+    folder.path.write_text("a file")
+    folder.environ["FAL_CONSUMER_DATA_DIR"] = str(folder.path / "data")
+
+    shown = folder.run("check", "--offline")
+
+    assert 1 == shown.returncode
+    assert "cannot be made in" in shown.stdout
+
+
 def test_secrets_are_never_shown(folder):
     """A key is shown as ***, in the table as in JSON."""
     folder.environ["FAL_KEY"] = "key-id:very-secret"

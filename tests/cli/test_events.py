@@ -126,7 +126,7 @@ def test_a_killed_group_loses_nothing(folder, start):
         (["--topic", "fal.results", "--group", "record"], 2, "the service's own"),
         (["--topic", "fal.results", "--group", "a/b"], 2, "is no name"),
         (["--topic", "fal.results", "--group", "a", "--key", "k"], 2, "--key or --group"),
-        (["--topic", "fal.results"], 1, "holds no log"),
+        (["--topic", "fal.results"], 1, "holds no log: has `serve` run there?"),
     ],
 )
 def test_what_cannot_be_read_is_refused(folder, arguments, code, said):

@@ -57,4 +57,4 @@ def test_a_port_in_use_exits_2(folder):
         shown = folder.run("simulate", "--port", str(taken.getsockname()[1]))
 
     assert (2, "") == (shown.returncode, shown.stdout)
-    assert "choose another, or 0" in shown.stderr
+    assert "choose another, or port 0" in shown.stderr

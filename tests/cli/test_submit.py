@@ -98,10 +98,11 @@ def test_without_a_serve_it_says_so(folder):
     [
         ([ENDPOINT], "nonsense", "--input: not JSON"),
         ([ENDPOINT], "[1]", "expected a JSON object, got list"),
-        (["flux"], INPUT, "endpoint"),
+        (["flux"], INPUT, "Error: ENDPOINT: expected owner/app"),
         ([ENDPOINT, "--tag", "=1"], INPUT, "NAME=VALUE"),
         ([ENDPOINT, "--start-within", "soon"], INPUT, "a span from 1 second"),
-        ([ENDPOINT, "--id", "two words"], INPUT, "command_id"),
+        ([ENDPOINT, "--id", "two words"], INPUT, "--id: expected 1 to 200"),
+        ([ENDPOINT, "--id", ""], INPUT, "--id: expected 1 to 200"),
     ],
 )
 def test_what_cannot_be_a_job_is_a_usage_error(folder, arguments, stdin, said):

@@ -69,11 +69,16 @@ def test_foreign_text_cannot_touch_the_terminal(folder):
     assert "\\x1b[2J[red]boo[/red]\\x07" in shown.stdout
 
 
-def test_an_unknown_id_exits_1_with_a_hint(folder):
+@pytest.mark.parametrize("unknown", [None, "nobody", ""])
+def test_an_unknown_id_exits_1_with_a_hint(folder, unknown):
     """A request that nobody heard of is no success, and the hint says where else to look."""
-    folder.record(folder.submitted(1))
+    submitted = folder.submitted(1)
+    intended = new_fact(
+        FactName.INTENDED, Witness.COMMAND, submitted.time, submission_id=submission_id_of("job-1")
+    )
+    folder.record(fact_event(intended, "https://queue.example"), submitted)
 
-    shown = folder.run("timeline", folder.request_id(2))
+    shown = folder.run("timeline", folder.request_id(2) if unknown is None else unknown)
 
     assert (1, "") == (shown.returncode, shown.stdout)
     assert "no such request" in shown.stderr

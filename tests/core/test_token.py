@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from consumer.core.token import (
     MAX_TOKEN_CHARS,
     Token,
+    callback_url,
     is_key_set_proof,
     parse_token,
     sign_key_set,
@@ -55,6 +56,15 @@ def test_ours_fit_a_path_segment():
 
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
     assert len(text) < MAX_TOKEN_CHARS / 2
+
+
+@pytest.mark.parametrize("public_url", ["https://hooks.example.com", "https://hooks.example.com/"])
+def test_a_callback_url_ends_in_a_token_of_ours(public_url):
+    """The path is the receiver's, with the token as its last segment; no slash is doubled."""
+    base, _, token = callback_url(public_url, TOKEN, [OLD]).rpartition("/")
+
+    assert "https://hooks.example.com/webhooks/fal" == base
+    assert TOKEN == parse_token(token, [OLD])
 
 
 def test_the_first_secret_signs_and_all_verify():
