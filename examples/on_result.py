@@ -1,5 +1,4 @@
-"""
-Handle every result once it is there: python examples/on_result.py GROUP [--once]
+"""Handle every result once it is there: python examples/on_result.py [GROUP] [--once]
 
 Reads the folder in FAL_CONSUMER_DATA_DIR. Stopped or killed, it goes on where it was.
 """
@@ -27,4 +26,5 @@ async def main(group: str, *, follow: bool) -> None:
             handle(result)  # raises: not finished, comes again at the next start
 
 
-asyncio.run(main(sys.argv[1], follow="--once" not in sys.argv))
+group = next((word for word in sys.argv[1:] if word != "--once"), "example")
+asyncio.run(main(group, follow="--once" not in sys.argv))
