@@ -33,7 +33,7 @@ _JOB_BYTES = 4096
 _LONE_JOB_BYTES = 1 << 20
 """What goes into the WAL with any commit (a counter, a leaf, a pointer map), and with jobs."""
 
-_GATHER_S = 0.004
+_GATHER_S = 0.002
 """How long a batch waits for company after one that had some. A commit costs the processor ten
 times what a record in it costs, and where the disk is quick no queue builds up by itself; a
 lone writer never waits."""

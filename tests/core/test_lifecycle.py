@@ -1,13 +1,20 @@
 """The lifecycle: every row of its tables, and that it is a join."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.core.fact import FactName, Witness
-from consumer.core.lifecycle import join_all, join_published, join_request, join_submission
+from consumer.core.lifecycle import (
+    join_all,
+    join_published,
+    join_request,
+    join_result,
+    join_submission,
+)
 from consumer.core.standing import (
     ENDS,
     RANK,
@@ -286,3 +293,17 @@ def test_highest_revision_stands():
     assert join_published(None, LOST) == LOST
     assert join_published(LOST, second) == second
     assert join_published(second, LOST) == second
+
+
+def test_a_result_is_joined_like_a_fact():
+    """Of two result events the higher revision stands, whichever came first."""
+    request = Request(request_id="r", first_at=NOW, last_at=NOW)
+    first = Published(revision=1, outcome="failed", witness="result")
+    second = Published(revision=2, outcome="succeeded", witness="webhook")
+    later = NOW + timedelta(seconds=5)
+
+    forth = join_result(join_result(request, first, NOW), second, later)
+    back = join_result(join_result(request, second, later), first, NOW)
+
+    assert (second, later) == (forth.result, forth.last_at)
+    assert forth == back

@@ -64,3 +64,15 @@ def test_ends_are_ordered_by_rank_signature_credibility_and_age():
     best_first = list(reversed(worst_first))
 
     assert worst_first == sorted(best_first, key=end_key)
+
+
+def test_fals_last_word_tells_whether_it_knows_the_request():
+    """Unknown: NOT_FOUND was said, and no status after it."""
+    later = AT + timedelta(minutes=1)
+
+    assert [False, True, True, False] == [
+        _request().is_unknown,
+        _request(not_found_last_at=AT).is_unknown,
+        _request(not_found_last_at=later, known_last_at=AT).is_unknown,
+        _request(not_found_last_at=AT, known_last_at=later).is_unknown,
+    ]
