@@ -52,7 +52,7 @@ def dump_json(value: Any) -> bytes:
 
 def storable(text: str) -> str:
     r"""
-    Return `text` with NUL and lone surrogates written as `\uXXXX`, so that any database takes it.
+    Return `text` with NUL and lone surrogates written as `\u` escapes, for any database.
 
     A backslash that would read as such an escape is left alone: the result is for people
     and for search, the exact bytes rest in the evidence.

@@ -1,7 +1,6 @@
 """A submit: what is sent, that it is sent once, and what its silence means."""
 
 import asyncio
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,27 +8,25 @@ import pytest
 from consumer.ports import (
     QueueStatus,
     StatusAnswer,
-    SubmitOrder,
     SubmitRefused,
     Submitted,
     SubmitUnknown,
 )
+from tests.fal.canned import (
+    BAD_KEY,
+    CUT,
+    ENDPOINT,
+    HALF,
+    HANG,
+    JOB,
+    LOCKED,
+    NGINX,
+    ORDER,
+    RUNNING,
+    TAKEN,
+    UNUSED,
+)
 from tests.fal.conftest import KEY, QUICK, Canned
-
-JOB = "019f7085-1439-7320-9a28-939d54dfcee5"
-ENDPOINT = "fal-ai/kling-video/v2/pro"
-ORDER = SubmitOrder(ENDPOINT, {"prompt": "a"}, callback_url="http://a.example/h?x=1&y=2")
-JSON = {"Content-Type": "application/json"}
-
-TAKEN = Canned(200, json.dumps({"request_id": JOB, "status": "IN_QUEUE"}).encode(), JSON)
-RUNNING = Canned(202, b'{"status":"IN_PROGRESS"}', JSON)
-BAD_KEY = Canned(401, b'{"detail":"Authorization token=id-of-key is invalid."}', JSON)
-LOCKED = Canned(403, b'{"detail":"User is locked. Reason: TOP_UP"}', JSON)
-NGINX = Canned(502, b"<html>502 Bad Gateway</html>", {"Content-Type": "text/html"})
-CUT = Canned(fault="cut")
-HALF = Canned(200, b'{"status":', JSON, fault="truncate")
-HANG = Canned(fault="hang")
-UNUSED = "http://127.0.0.1:1"  # nothing listens on this port
 
 
 async def test_submit_sends_one_post(server, fal):
