@@ -74,6 +74,17 @@ class Stage:
 
         return await until(look)
 
+    async def running_request(self) -> str:
+        """Wait until the simulator's only request has left the queue and return its id."""
+
+        async def look() -> str | None:
+            for entry in self.simulator.books().requests.values():
+                if any(change.status == "IN_PROGRESS" for change in entry.changes):
+                    return entry.request_id
+            return None
+
+        return await until(look)
+
 
 async def until(look: Callable[[], Awaitable[_T | None]]) -> _T:
     """Return what `look` finds, asked again and again within one generous time."""

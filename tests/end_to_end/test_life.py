@@ -144,7 +144,7 @@ async def test_a_running_job_that_is_cancelled_is_followed_to_its_true_end(open_
     """Accepted is not cancelled: a job that completes anyway ends succeeded, asking on record."""
     async with open_stage(simulator={"run_s": (30.0, 30.0)}) as stage:
         await stage.submit("one", simulate="cancel_ignored")
-        request_id = await stage.only_request()
+        request_id = await stage.running_request()
         await stage.command(command="cancel", command_id="stop", subject=request_id)
         request = await stage.ended(request_id)
 
