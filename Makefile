@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
 WORKERS ?= 2
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo test test-quick lint format bench drill generate clean
+.PHONY: help install demo test test-quick lint format bench drill generate kafka image image-test clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,11 +29,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## simulator and service on free ports, a few hundred requests with faults; KEEP=1 stays up
 	@$(BIN)/fal-consumer demo $(if $(KEEP),--keep)
 
-lint: $(STAMP) ## ruff, mypy, import rules
+lint: $(STAMP) ## ruff, mypy, import rules, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: $(STAMP) ## let ruff write
 	$(BIN)/ruff check --fix .
@@ -42,14 +44,25 @@ test: lint ## lint and the whole suite
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-quick: $(STAMP) ## what needs no server, no network and less than a minute
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not kafka'
+
+kafka: $(STAMP) ## a real Kafka for development, until Ctrl-C; BROKERS=3 for a cluster
+	@$(BIN)/python -m consumer.devservers kafka --brokers $(or $(BROKERS),1)
 
 bench: $(STAMP) ## the receiver beside a bare handler, in one run
 	$(BIN)/python benchmarks/receiver.py
 
-drill: $(STAMP) ## the long runs: hostile traffic and kills
+drill: $(STAMP) ## the long runs: hostile traffic, kills, every fault of a cluster
 	$(BIN)/python drills/hostile.py
 	$(BIN)/python drills/crash.py
+	$(BIN)/python -m drills.conservation
+	$(BIN)/python -m drills.outage
+
+image: ## the container image, by docker; BASE=… for another base
+	docker build --tag fal-consumer:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+image-test: ## build and try the image without a docker engine, as root; BASE=… for another base
+	$(PYTHON) deploy/image_test.py $(if $(BASE),--base $(BASE))
 
 generate: $(STAMP) ## docs and schemas that are made from the types
 	$(BIN)/python docs/generate.py

@@ -17,6 +17,7 @@ from consumer.errors import ConfigError
 
 _LOCK = "serve.lock"
 _SECRETS_LOCK = "secrets.lock"
+_MIGRATION_LOCK = "migration.lock"
 _HOLD_TRIES = 5
 _HOLD_PAUSE_S = 0.05
 # A command that only looks who holds the folder has the lock for a moment.
@@ -32,6 +33,16 @@ class DataFolder:
     def log(self) -> Path:
         """The folder of the embedded log."""
         return self.path / "log"
+
+    @property
+    def spools(self) -> Path:
+        """The folder of the spools, one for each receiver."""
+        return self.path / "spool"
+
+    @property
+    def members(self) -> Path:
+        """The folder of the names by which workers join their groups on Kafka."""
+        return self.path / "members"
 
     @property
     def ledger(self) -> Path:
@@ -78,24 +89,33 @@ class DataFolder:
             raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}"])
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, is_shared: bool = False) -> Iterator[None]:
         """
-        Hold the folder for one `serve`, by a lock that the kernel gives back at any death.
+        Hold the folder, by a lock that the kernel gives back at any death.
 
-        Raises ConfigError that names the process which holds it.
+        One `serve` holds it alone; any number of `receive` and `work` share one. Raises
+        ConfigError that names the process which holds it.
         """
         self.make()
         with _opened(self.path / _LOCK) as file:
             try:
-                _lock(file, tries=_HOLD_TRIES)
+                _lock(file, tries=_HOLD_TRIES, is_shared=is_shared)
             except OSError as exc:
                 holder = _holder(file.name) or "another process"
                 problem = f"{self.path} is in use by {holder}"
                 advice = "stop it first, or choose another folder"
                 raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}; {advice}"]) from exc
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            if not is_shared:
+                file.write(f"{os.getpid()}\n")
+                file.flush()
+            yield
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Hold the right to change the ledger's schema, among processes that share the folder."""
+        with _opened(self.path / _MIGRATION_LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def holder(self) -> str | None:
@@ -155,11 +175,12 @@ def _opened(path: Path) -> TextIO:
         raise ConfigError([f"FAL_CONSUMER_DATA_DIR: {problem}"]) from exc
 
 
-def _lock(file: TextIO, *, tries: int = 1) -> None:
+def _lock(file: TextIO, *, tries: int = 1, is_shared: bool = False) -> None:
     """Lock the file. Raises OSError when somebody holds it at the last try too."""
+    kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     for left in reversed(range(tries)):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
             if not left:
                 raise

@@ -7,7 +7,7 @@ back: at least once, never lost. Used by service teams; nothing in the service i
 
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from consumer.core.event import Topic, decode
+from consumer.core.replay import HANDLERS, is_for_readers, replay_in
 from consumer.core.result import Result, result_from
 from consumer.errors import ConfigError, EventError
 from consumer.ports import Record, Subscription
@@ -23,12 +24,15 @@ from consumer.telemetry import get_logger
 if TYPE_CHECKING:
     from consumer.settings import Settings
 
-SERVICE_GROUPS = frozenset({"commands", "fetch", "record"})
+SERVICE_GROUPS = HANDLERS
 """The service's own groups: whoever read in their name would take records from it."""
 
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _AT_ONCE = 100
 _POLL = timedelta(seconds=5)
+_LOOK = timedelta(milliseconds=500)
+_MAX_LOOKS = 20
+# Offsets may be left over that no record stands at, in a damaged block or behind a transaction.
 
 
 def check_group(group: str) -> None:
@@ -95,6 +99,12 @@ class Results:
         self._results = _read(group, settings, self._course, follow=follow)
 
     @property
+    def replay(self) -> str:
+        """The id of the replay that put the result in hand there; empty for one of its own life."""
+        record = self._course.in_hand
+        return (replay_in(record.headers) or "") if record is not None else ""
+
+    @property
     def skipped(self) -> int:
         """How many records were no results that this version can read; each was logged."""
         return self._course.skipped
@@ -134,24 +144,43 @@ async def _read(
     """Give the results; asking for one commits the one before."""
     from consumer.app import open_log  # noqa: PLC0415  the whole service; not for a mere import
 
-    timeout = _POLL if follow else timedelta(0)
     async with open_log(settings) as log, log.subscribe(group, [Topic.RESULTS]) as subscription:
         course.subscription = subscription
         try:
             while (
-                records := await subscription.poll(max_records=_AT_ONCE, timeout=timeout)
+                records := await next_batch(subscription, max_records=_AT_ONCE, follow=follow)
             ) or follow:
                 for record in records:
                     course.in_hand = record
-                    result = _maybe_result(record)
-                    if result is None:
-                        course.skipped += 1
-                    else:
-                        yield result
+                    if is_for_readers(record.headers):
+                        result = _maybe_result(record)
+                        if result is None:
+                            course.skipped += 1
+                        else:
+                            yield result
                     course.finish()
                     await course.commit()
         finally:
             course.subscription = None
+
+
+async def next_batch(
+    subscription: Subscription, *, max_records: int, follow: bool, timeout: timedelta = _POLL
+) -> Sequence[Record]:
+    """
+    Return the next records of a group that has committed all it was given before.
+
+    Following, none at the timeout; otherwise none only when nothing more is there: a log in
+    another process may need more than a moment to give the first. Raises LogUnavailable.
+    """
+    if follow:
+        return await subscription.poll(max_records=max_records, timeout=timeout)
+    for _ in range(_MAX_LOOKS):
+        if not await subscription.lag():
+            break
+        if records := await subscription.poll(max_records=max_records, timeout=_LOOK):
+            return records
+    return []
 
 
 def _maybe_result(record: Record) -> Result | None:

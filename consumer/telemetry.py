@@ -53,10 +53,19 @@ LOG_EVENTS = frozenset(
         "result.published",
         "service.started",
         "service.stopped",
+        "spool.adopted",
+        "spool.drained",
+        "spool.handed_back",
+        "spool.record_moved",
+        "spool.record_refused",
+        "spool.retried",
+        "spool.skipped",
+        "spool.took_over",
         "submission.lost",
         "submission.refused",
         "submission.sent",
         "submission.unknown",
+        "subscription.restarted",
         "sweep.alarmed",
         "sweep.failed",
         "token.mismatched",
@@ -183,6 +192,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._count_receiving(self.registry)
         self._count_work(self.registry)
+        self._count_spool(self.registry)
 
     def _count_receiving(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
@@ -236,5 +246,31 @@ class Metrics:
             "fal_consumer_fal_calls",
             "Calls to fal, by operation and HTTP status",
             ["operation", "http_status"],
+            registry=registry,
+        )
+
+    def _count_spool(self, registry: CollectorRegistry) -> None:
+        self.spooled = Counter(
+            "fal_consumer_spooled", "Events that went to the spool", registry=registry
+        )
+        self.spool_drained = Counter(
+            "fal_consumer_spool_drained",
+            "Records from the spool that Kafka acknowledged",
+            registry=registry,
+        )
+        self.spool_records = Gauge(
+            "fal_consumer_spool_records", "Records that wait in the spool", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "fal_consumer_spool_bytes", "Bytes that wait in the spool", registry=registry
+        )
+        self.spool_oldest_seconds = Gauge(
+            "fal_consumer_spool_oldest_seconds",
+            "Since when the oldest record in the spool waits",
+            registry=registry,
+        )
+        self.spool_refused_records = Gauge(
+            "fal_consumer_spool_refused_records",
+            "Records that Kafka refused, kept in the spool",
             registry=registry,
         )

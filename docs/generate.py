@@ -1,5 +1,6 @@
 """
-Writes what is generated: `docs/lifecycle.md` and the JSON Schemas in `schemas/`.
+Writes what is generated: `docs/lifecycle.md`, the JSON Schemas and the AsyncAPI document in
+`schemas/`.
 
 Run `python docs/generate.py` after changing the tables in `consumer/core/lifecycle.py` or a
 type that others read. With `--check` nothing is written: exit code 1 and the names of the
@@ -35,6 +36,7 @@ from consumer.core.standing import (
     State,
     SubmissionState,
 )
+from docs.asyncapi import asyncapi_yaml, short_name
 
 ROOT = Path(__file__).resolve().parent.parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"  # what pydantic writes
@@ -48,6 +50,8 @@ _NEEDS = {
     FactName.CONFLICTED: "two different ends were told; the higher stands",
     FactName.TOKEN_MISMATCHED: "a token names what already belongs elsewhere",
     FactName.KEY_SET_FETCHED: "about no request: a key set of fal, whole",
+    FactName.REPLAY_ASKED: "about no request: which records an operator puts back, and why",
+    FactName.REPLAYED: "about no request: how many records a replay put back, which dead letters",
 }
 """What the facts are for that raise no state."""
 
@@ -55,16 +59,21 @@ _NEEDS = {
 def outputs(root: Path = ROOT) -> dict[Path, str]:
     """Return the text of every generated file by its path."""
     schemas = {
-        "command.v1": command_schema(),
-        "completion.reconciled.v1": reconciled_schema(),
-        "fact.v1": schema_of(FactBody, EventType.FACT),
-        "result.v1": schema_of(Result, EventType.RESULT),
+        EventType.COMMAND: command_schema(),
+        EventType.RECONCILED_COMPLETION: reconciled_schema(),
+        EventType.WEBHOOK_COMPLETION: webhook_schema(),
+        EventType.FACT: schema_of(FactBody, EventType.FACT),
+        EventType.RESULT: schema_of(Result, EventType.RESULT),
     }
     texts = {
-        root / "schemas" / f"{name}.schema.json": json.dumps(schema, indent=2) + "\n"
-        for name, schema in schemas.items()
+        root / "schemas" / f"{short_name(kind)}.schema.json": json.dumps(schema, indent=2) + "\n"
+        for kind, schema in schemas.items()
     }
-    return texts | {root / "docs" / "lifecycle.md": lifecycle_page()}
+    return {
+        **texts,
+        root / "schemas" / "asyncapi.yaml": asyncapi_yaml(),
+        root / "docs" / "lifecycle.md": lifecycle_page(),
+    }
 
 
 def outdated(root: Path = ROOT) -> list[Path]:
@@ -88,6 +97,7 @@ def schema_of(model: type[FactBody | Result], event_type: EventType) -> dict[str
 def command_schema() -> dict[str, Any]:
     """Return the JSON Schema of a command's data, as its senders must write it."""
     schema = COMMAND.json_schema(mode="validation")
+    schema.pop("discriminator")  # a keyword of OpenAPI, which AsyncAPI spells otherwise
     return _head(EventType.COMMAND) | schema | {"title": EventType.COMMAND.value}
 
 
@@ -121,6 +131,31 @@ def reconciled_schema() -> dict[str, Any]:
         "type": "object",
         "properties": fields,
         "required": list(fields),
+        "additionalProperties": True,
+    }
+
+
+def webhook_schema() -> dict[str, Any]:
+    """
+    Return the JSON Schema of a webhook's body, as much of it as fal is held to.
+
+    Only what makes a body readable is demanded: the rest is fal's, who signed it, and is kept
+    whatever it is. Source: fal docs, "Webhooks", and bodies recorded in 2026.
+    """
+    fields: dict[str, Any] = {
+        "request_id": {"type": "string", "description": "fal's id, the record key again"},
+        "gateway_request_id": {"description": "fal's id of its last internal try"},
+        "status": {"enum": ["OK", "ERROR"], "description": "how the request ended"},
+        "payload": {"description": "the model's output or its error detail; may be null"},
+        "error": {"description": "fal's short error text, null or absent without one"},
+        "payload_error": {"description": "why fal could not give the payload"},
+    }
+    return _head(EventType.WEBHOOK_COMPLETION) | {
+        "title": EventType.WEBHOOK_COMPLETION.value,
+        "description": "The body of a webhook exactly as fal signed it.",
+        "type": "object",
+        "properties": fields,
+        "required": ["request_id", "status"],
         "additionalProperties": True,
     }
 

@@ -26,8 +26,7 @@ from consumer.core.completion import delivery_from
 from consumer.core.event import Topic, decode, encode
 from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.ledger import Ledger
-from consumer.log.embedded import EmbeddedLog
-from consumer.ports import RequestFilter
+from consumer.ports import Log, RequestFilter
 from consumer.settings import Settings
 from consumer.simulator import Simulator, SimulatorConfig, completion_body
 from consumer.testing.rig import ServiceProcess
@@ -232,7 +231,7 @@ class CrashRun:
             "submits": dict(self._simulator.books().submits_by_webhook),
         }
 
-    async def _check_log(self, log: EmbeddedLog) -> dict[str, bytes]:
+    async def _check_log(self, log: Log) -> dict[str, bytes]:
         """Check every debt; return the result events by id."""
         missing = dict(self._debts)
         results: dict[str, bytes] = {}
@@ -301,7 +300,7 @@ class CrashRun:
         assert await self.service.stop() == 0, self.service.last_words()
 
 
-async def _has_caught_up(log: EmbeddedLog) -> bool:
+async def _has_caught_up(log: Log) -> bool:
     topics = {
         "fetch": [Topic.COMPLETIONS],
         "commands": [Topic.COMMANDS],
@@ -340,7 +339,7 @@ def _environ(simulator: Simulator, account: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _log(settings: Settings) -> AsyncIterator[EmbeddedLog]:
+async def _log(settings: Settings) -> AsyncIterator[Log]:
     async with open_log(settings) as log:
         yield log
 

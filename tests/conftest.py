@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["tests.kafka_fixtures"]
+
 
 def _require(name: str, missing: str) -> None:
     """Skip with what is missing, or fail where CONSUMER_TEST_REQUIRE names it."""

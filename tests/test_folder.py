@@ -83,6 +83,35 @@ def test_a_second_holder_is_told_who_holds_it(folder):
         assert f"process {os.getpid()}" == DataFolder(folder.path).holder()
 
 
+def test_receivers_and_workers_share_a_folder(folder):
+    """Any number hold it together; a `serve` beside them is refused, and they beside a `serve`."""
+    with folder.held(is_shared=True), folder.held(is_shared=True):
+        assert "another process" == folder.holder()
+        with pytest.raises(ConfigError, match="another process"), folder.held():
+            pytest.fail("held by two")
+    with (
+        folder.held(),
+        pytest.raises(ConfigError, match=f"process {os.getpid()}"),
+        folder.held(is_shared=True),
+    ):
+        pytest.fail("held by two")
+
+
+def test_one_at_a_time_changes_the_ledgers_schema(folder):
+    """Whoever migrates beside another waits for him."""
+    folder.make()
+    order = []
+
+    def migrate(name):
+        with folder.migrating():
+            order.extend([name, name])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate, "abcd"))
+
+    assert order[::2] == order[1::2]
+
+
 def test_holding_again_after_leaving(folder):
     """The folder is free when the context is left, by an error too."""
     with pytest.raises(KeyError), folder.held():

@@ -1,28 +1,29 @@
 """What stores and what calls: the log, the ledger, the keys, fal. Opened in this order."""
 
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from yarl import URL
 
-from consumer.app.values import log_limits, plan_of, policies_of, token_secrets
+from consumer.app.logs import OpenLog, open_log_of
+from consumer.app.opening import Opening
+from consumer.app.values import plan_of, policies_of, token_secrets
 from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
-from consumer.errors import LedgerUnavailable
+from consumer.errors import LedgerUnavailable, LogUnavailable
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
 from consumer.handlers.record import RecordEvents
-from consumer.jwks import JwksKeys, KeyParts, KeySource, KeyTimes
+from consumer.jwks import JwksKeys, KeyParts, KeySource
 from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
-from consumer.log.embedded import EmbeddedLog
-from consumer.ports import Clock
-from consumer.settings import Settings
+from consumer.ports import Clock, Log, Publisher
+from consumer.settings import Role, Settings
 from consumer.telemetry import Metrics, get_logger
 
 OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
@@ -33,75 +34,99 @@ _DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """The backends, open, and the values that all the rest shares."""
+    """What every role stands on, open, and the values that all the rest shares."""
 
     clock: Clock
-    policies: Policies
     metrics: Metrics
     accounts: frozenset[str]
     secrets: tuple[bytes, ...]
     source: str
-    log: EmbeddedLog
-    ledger: Ledger
+    events: OpenLog
     keys: JwksKeys
-    fal: FalQueueClient | None
     has_official_keys: bool
-    has_lost_ledger: bool
+
+    @property
+    def log(self) -> Log:
+        """The log itself; what is appended here has no waiting room."""
+        return self.events.log
+
+    @property
+    def publisher(self) -> Publisher:
+        """Where a receiver publishes: with its waiting room, where there is one."""
+        return self.events.publisher
+
+
+@dataclass(frozen=True, slots=True)
+class WorkBackends(Backends):
+    """What handlers and sweeps stand on besides."""
+
+    policies: Policies = field(kw_only=True)
+    ledger: Ledger = field(kw_only=True)
+    fal: FalQueueClient | None = field(kw_only=True)
+    has_lost_ledger: bool = field(kw_only=True)
     """The ledger was made anew beside a log whose records an earlier one had taken in."""
 
 
-async def open_backends(
-    settings: Settings,
-    folder: DataFolder,
-    time: tuple[Clock, KeyTimes | None],
-    stack: AsyncExitStack,
-) -> Backends:
-    """Open everything on the folder, which the caller holds. Raises ConfigError and Unavailable."""
-    clock, key_times = time
+async def open_backends(opening: Opening) -> Backends:
+    """
+    Open what the role needs on the folder, which the caller holds.
+
+    Raises ConfigError and Unavailable.
+    """
+    settings, stack = opening.settings, opening.stack
     metrics = Metrics()
-    secrets = token_secrets(settings, folder)
+    secrets = token_secrets(settings, opening.folder)
     source = str(URL(settings.jwks_url).origin())
-    log = await stack.enter_async_context(
-        EmbeddedLog.open(folder.log, clock=clock, limits=log_limits(settings))
-    )
-    policies = policies_of(settings)
-    ledger, is_new = await _opened_ledger(folder, policies, clock, stack)
+    events = await open_log_of(opening, metrics)
+    followed = None
+    if opening.role is not Role.RECEIVE:
+        followed = await _opened_ledger(opening)
 
     async def announce(key_set: KeySet) -> None:
-        await log.append(encode(key_set_event(key_set, source=source, secrets=secrets)))
+        await events.publisher.append(
+            encode(key_set_event(key_set, source=source, secrets=secrets))
+        )
 
-    parts = KeyParts(clock, metrics, get_logger(), on_new_set=announce)
+    parts = KeyParts(opening.clock, metrics, get_logger(), on_new_set=announce)
     keys = await stack.enter_async_context(
-        JwksKeys(_key_source(settings, folder), parts, key_times)
+        JwksKeys(_key_source(settings, opening.folder), parts, opening.key_times)
     )
     metrics.key_age_seconds.set_function(keys.age_s)
-    return Backends(
-        clock,
-        policies,
+    shared = (
+        opening.clock,
         metrics,
         frozenset(settings.accounts),
         secrets,
         source,
-        log,
-        ledger,
+        events,
         keys,
-        await _maybe_fal(settings, metrics, stack),
         settings.jwks_url == OFFICIAL_JWKS,
-        is_new and bool(await log.committed(RecordEvents.name)),
+    )
+    if followed is None:
+        return Backends(*shared)
+    ledger, is_new = followed
+    return WorkBackends(
+        *shared,
+        policies=policies_of(settings),
+        ledger=ledger,
+        fal=await _maybe_fal(settings, metrics, stack),
+        has_lost_ledger=is_new and await _has_recorded(events.log),
     )
 
 
-async def _opened_ledger(
-    folder: DataFolder, policies: Policies, clock: Clock, stack: AsyncExitStack
-) -> tuple[Ledger, bool]:
+async def _opened_ledger(opening: Opening) -> tuple[Ledger, bool]:
     """Return the folder's ledger, and whether it was made just now. Raises LedgerUnavailable."""
+    folder = opening.folder
+    plan = partial(plan_of, policies_of(opening.settings))
     try:
-        old = await migrate(folder.ledger)
-        ledger = await stack.enter_async_context(
-            Ledger.open(folder.ledger, plan=partial(plan_of, policies), clock=clock)
+        with folder.migrating():
+            old = await migrate(folder.ledger)
+        ledger = await opening.stack.enter_async_context(
+            Ledger.open(folder.ledger, plan=plan, clock=opening.clock)
         )
-        # The folder's lock is ours: whoever held a lease is dead.
-        await ledger.release_leases()
+        if opening.role is Role.SERVE:
+            # The folder's lock is ours alone: whoever held a lease is dead.
+            await ledger.release_leases()
     except LedgerUnavailable as exc:
         advice = ""
         if exc.problem in _DAMAGED:
@@ -110,6 +135,13 @@ async def _opened_ledger(
     if old:
         get_logger().info("ledger.migrated", old=old)
     return ledger, old == ""
+
+
+async def _has_recorded(log: Log) -> bool:
+    """Tell whether an earlier ledger took records in; False while nobody can say."""
+    with suppress(LogUnavailable):
+        return bool(await log.committed(RecordEvents.name))
+    return False
 
 
 def fal_credential(settings: Settings) -> Credential | None:

@@ -10,13 +10,13 @@ from uuid import uuid4
 from consumer.app.backends import OFFICIAL_JWKS, fal_credential
 from consumer.app.values import token_secrets, utc_now
 from consumer.core.keys import parse_keys
-from consumer.errors import ConfigError, ConsumerError, FalRefused
+from consumer.errors import ConfigError, ConsumerError, FalRefused, LogUnavailable
 from consumer.fal.queue import open_fal
 from consumer.folder import DataFolder
 from consumer.jwks.clock import MAX_CLOCK_ERROR
 from consumer.jwks.fetch import fetch_document
 from consumer.ledger.migration import needs_migration
-from consumer.settings import Settings
+from consumer.settings import Role, Settings
 from consumer.telemetry import Metrics
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -32,10 +32,19 @@ class CheckRow:
     text: str
 
 
-async def check(settings: Settings, *, offline: bool) -> Sequence[CheckRow]:
-    """Return what was found; without `offline`, fal is asked for its keys and about our key."""
+async def check(
+    settings: Settings, *, offline: bool, role: Role = Role.SERVE
+) -> Sequence[CheckRow]:
+    """
+    Return what was found by looking as this role would.
+
+    Without `offline`, fal is asked for its keys and about our key, and Kafka for its topics
+    and what we may do with them.
+    """
     rows = [*_local(settings), await _ledger(settings)]
     if not offline:
+        if not settings.is_embedded:
+            rows += await _kafka(settings, role)
         rows.append(await _bounded("keys", lambda: _keys(settings)))
         rows.append(await _bounded("fal key", lambda: _fal(settings)))
     return rows
@@ -87,6 +96,18 @@ async def _ledger(settings: Settings) -> CheckRow:
     if is_old:
         return CheckRow("ledger", "warning", "older schema: `serve` copies and migrates it")
     return CheckRow("ledger", "ok", str(path))
+
+
+async def _kafka(settings: Settings, role: Role) -> list[CheckRow]:
+    from consumer.app.topics import look_at_topics  # noqa: PLC0415  a heavy client
+
+    try:
+        look = await look_at_topics(settings, role)
+    except LogUnavailable as exc:
+        return [CheckRow("kafka", "failed", exc.problem)]
+    found = [(state.needs.name, state.verdict, state.text) for state in look.topics]
+    found += [(f"kafka {name}", one.verdict, one.text) for name, one in look.findings]
+    return [CheckRow(name, verdict, text) for name, verdict, text in found]
 
 
 async def _keys(settings: Settings) -> CheckRow:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from consumer.app.service import Service, open_service
+from consumer.app.backends import WorkBackends
+from consumer.app.service import open_service
 from consumer.app.tally import Tally, tally
 from consumer.app.values import utc_now
 from consumer.core.command import command_event
 from consumer.core.event import encode
 from consumer.core.standing import Request, State
-from consumer.ports import RequestFilter
+from consumer.ports import Ledger, Log, RequestFilter
 from consumer.settings import Address, Settings
 from consumer.simulator import Simulator, SimulatorConfig
 
@@ -71,10 +72,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Demo:
-    """An open demo: `play` sends the traffic, `tally` counts."""
+    """An open demo: `play` sends the traffic, `tally` counts. `ledger` is the service's own."""
 
     simulator: Simulator
-    service: Service
+    receiver_url: str
+    console_url: str | None
+    log: Log
+    ledger: Ledger
     settings: Settings
     total: int
 
@@ -99,9 +103,7 @@ class Demo:
         found: list[Request] = []
         while True:
             before = found[-1].request_id if found else ""
-            page = await self.service.backends.ledger.requests(
-                RequestFilter(limit=_PAGE, before=before)
-            )
+            page = await self.ledger.requests(RequestFilter(limit=_PAGE, before=before))
             found.extend(page)
             if len(page) < _PAGE:
                 return found
@@ -119,7 +121,7 @@ class Demo:
             "tags": {"batch": f"b{number // 100}"},
         }
         event = command_event(fields, source="fal-consumer/demo", at=utc_now())
-        await self.service.backends.log.append(encode(event))
+        await self.log.append(encode(event))
 
     async def _is_over(self, requests: Sequence[Request]) -> bool:
         books = self.simulator.books()
@@ -140,11 +142,21 @@ async def open_demo(folder: Path, *, total: int, seed: int) -> AsyncIterator[Dem
     async with Simulator(config) as simulator:
         settings = settings_for(simulator, folder)
         async with open_service(settings) as service:
+            backends = service.backends
+            assert isinstance(backends, WorkBackends)  # a `serve` has them
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(service.run(stop))
                 try:
-                    yield Demo(simulator, service, settings, total)
+                    yield Demo(
+                        simulator,
+                        settings.public_url or "",
+                        service.console_url,
+                        backends.log,
+                        backends.ledger,
+                        settings,
+                        total,
+                    )
                 finally:
                     stop.set()
 

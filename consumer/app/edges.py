@@ -5,13 +5,13 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from consumer.app.backends import Backends
+from consumer.app.opening import Opening
 from consumer.console.api import parse_tokens, serve_console
 from consumer.errors import ConfigError
-from consumer.folder import DataFolder
 from consumer.readiness import Readiness
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
 from consumer.receiving.limits import ReceiverLimits
-from consumer.settings import Role, Settings
+from consumer.settings import Settings
 from consumer.telemetry import bound_logger
 
 
@@ -22,13 +22,13 @@ async def open_receiver(
     limits = ReceiverLimits(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.max_reading_bytes,
-        publish_deadline=timedelta(seconds=settings.publish_timeout_s),
+        publish_deadline=backends.events.publish_deadline,
         drain_deadline=timedelta(seconds=settings.stop_timeout_s * 0.3),
     )
     receiver = Receiver(
         ReceiverParts(
             backends.keys,
-            backends.log,
+            backends.publisher,
             backends.clock,
             backends.metrics,
             bound_logger(),
@@ -45,15 +45,10 @@ async def open_receiver(
     return f"http://{_in_url(listener.host)}:{listener.port}"
 
 
-async def open_console(
-    settings: Settings,
-    folder: DataFolder,
-    backends: Backends,
-    readiness: Readiness,
-    stack: AsyncExitStack,
-) -> str | None:
+async def open_console(opening: Opening, backends: Backends, readiness: Readiness) -> str | None:
     """Open the console and return its URL, None where it is switched off. Raises ConfigError."""
-    address = settings.console_for(Role.SERVE)
+    settings, folder = opening.settings, opening.folder
+    address = settings.console_for(opening.role)
     if address is None:
         return None
     path = settings.console_tokens_file or folder.made_secret(
@@ -61,7 +56,7 @@ async def open_console(
     )
     tokens = parse_tokens(path.read_text(encoding="utf-8"))
     try:
-        return await stack.enter_async_context(
+        return await opening.stack.enter_async_context(
             serve_console(address, tokens, readiness.describe, backends.metrics)
         )
     except OSError as exc:

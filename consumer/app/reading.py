@@ -1,14 +1,16 @@
-"""For commands that look at a data folder, beside a running service or without one."""
+"""For commands that look at the log and the ledger, beside a running service or without one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from consumer.app.cluster import open_kafka_log
 from consumer.app.values import log_limits, plan_of, policies_of, token_secrets, utc_now
 from consumer.errors import ConfigError
 from consumer.folder import DataFolder
 from consumer.log.embedded import EmbeddedLog
+from consumer.ports import Log
 from consumer.settings import Role, Settings, mistakes_for
 
 if TYPE_CHECKING:
@@ -16,11 +18,17 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator[EmbeddedLog]:
+async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator[Log]:
     """
-    Open the folder's log, for reading and for commands. Raises LogUnavailable and ConfigError.
+    Open the folder's log, or the one on Kafka, for reading and for commands.
+
+    Raises LogUnavailable and ConfigError.
     """
-    _refuse_servers(settings)
+    _refuse_postgres(settings)
+    if not settings.is_embedded:
+        async with open_kafka_log(settings, utc_now) as kafka:
+            yield kafka
+        return
     folder = DataFolder(settings.data_dir)
     async with EmbeddedLog.open(
         folder.log, clock=utc_now, limits=log_limits(settings), create=create
@@ -33,7 +41,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
     """Open the folder's ledger. Raises LedgerUnavailable, and ConfigError where there is none."""
     from consumer.ledger import Ledger  # noqa: PLC0415  heavy, and only for those who ask it
 
-    _refuse_servers(settings)
+    _refuse_postgres(settings)
     folder = DataFolder(settings.data_dir)
     if not folder.ledger.exists():
         raise ConfigError([f"{settings.data_dir} holds no ledger: has `serve` run there?"])
@@ -49,7 +57,7 @@ def token_secrets_of(settings: Settings) -> tuple[bytes, ...]:
     return token_secrets(settings, folder)
 
 
-def _refuse_servers(settings: Settings) -> None:
-    """Raise ConfigError for a log or ledger that is not in the folder, as `serve` would."""
-    if not (settings.is_embedded and settings.is_sqlite):
+def _refuse_postgres(settings: Settings) -> None:
+    """Raise ConfigError for a ledger that is not in the folder, as `serve` would."""
+    if not settings.is_sqlite:
         raise ConfigError(mistakes_for(Role.SERVE, settings))

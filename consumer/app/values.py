@@ -1,6 +1,7 @@
 """Settings turned into the plain values that parts take. Imports nothing heavy."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from consumer.core.policy import Policies, cancel_at, check_at
 from consumer.core.standing import Request
@@ -8,6 +9,9 @@ from consumer.folder import DataFolder
 from consumer.log.room import LogLimits
 from consumer.ports import Plan
 from consumer.settings import Settings, read_token_secrets
+
+if TYPE_CHECKING:
+    from consumer.log.spool.spool import SpoolLimits
 
 _MIB = 1024 * 1024
 
@@ -42,6 +46,18 @@ def log_limits(settings: Settings) -> LogLimits:
     """Return the bounds of the embedded log: any verified body fits, with its headers."""
     return LogLimits(
         max_bytes=settings.log_max_bytes,
+        reserve_bytes=settings.log_reserve_bytes,
+        max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
+        max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),
+    )
+
+
+def spool_limits(settings: Settings) -> "SpoolLimits":
+    """Return the bounds of a spool: any record that Kafka might take fits."""
+    from consumer.log.spool.spool import SpoolLimits  # noqa: PLC0415  heavy, and only with Kafka
+
+    return SpoolLimits(
+        max_bytes=settings.spool_max_bytes,
         reserve_bytes=settings.log_reserve_bytes,
         max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
         max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),

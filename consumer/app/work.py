@@ -1,12 +1,12 @@
 """Handlers and sweeps, joined to the backends: what a `serve` does with its records and rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from yarl import URL
 
-from consumer.app.backends import Backends
+from consumer.app.backends import WorkBackends
 from consumer.fal.queue import FalQueueClient
 from consumer.handlers.cancelling import Canceller
 from consumer.handlers.commands import Commands, Paid
@@ -20,6 +20,10 @@ from consumer.settings import Settings
 from consumer.sweeps import Round, cancel, claims, parked, reconcile, settle
 from consumer.trust import TrustedKeySets
 from consumer.worker import Handler, Worker, WorkerLimits
+
+SWEEPS = "sweeps"
+PARTS = (Fetch.name, RecordEvents.name, Commands.name, SWEEPS)
+"""What a worker may be told to run: handlers by name, and all sweeps together."""
 
 _SWEEP_EVERY = timedelta(seconds=1)
 _CONCURRENCY = 64
@@ -57,20 +61,22 @@ class _Shared:
     paid: Paid | None
 
 
-def join(settings: Settings, backends: Backends) -> Work:
-    """Return the workers and sweeps over these backends."""
+def join(settings: Settings, backends: WorkBackends, parts: Collection[str] = PARTS) -> Work:
+    """Return the workers and sweeps over these backends, as far as `parts` names them."""
     shared = _share(settings, backends)
     workers = [
-        _worker(handler, settings, backends) for handler in _handlers(settings, backends, shared)
+        _worker(handler, settings, backends)
+        for handler in _handlers(settings, backends, shared)
+        if handler.name in parts
     ]
-    sweeps, notes = _sweeps(backends, shared)
+    sweeps, notes = _sweeps(backends, shared) if SWEEPS in parts else ([], [])
     for worker in workers:
         waiting = parked.HandleParked(worker, backends.ledger)
         sweeps.append(Sweep(f"parked/{worker.handler.name}", waiting.round, parked.BATCH))
     return Work(workers, sweeps, notes)
 
 
-def _share(settings: Settings, backends: Backends) -> _Shared:
+def _share(settings: Settings, backends: WorkBackends) -> _Shared:
     fal, ledger, clock = backends.fal, backends.ledger, backends.clock
     source = fal.origin if fal else str(URL(settings.queue_url).origin())
     facts = Facts(backends.log, source=source)
@@ -92,7 +98,7 @@ def _share(settings: Settings, backends: Backends) -> _Shared:
     return _Shared(facts, results, judge, submitter, Paid(fal, submitter, canceller))
 
 
-def _handlers(settings: Settings, backends: Backends, shared: _Shared) -> list[Handler]:
+def _handlers(settings: Settings, backends: WorkBackends, shared: _Shared) -> list[Handler]:
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
     return [
         Fetch(shared.judge, backends.fal, shared.results, ledger, policies=policies, clock=clock),
@@ -117,7 +123,7 @@ def _handlers(settings: Settings, backends: Backends, shared: _Shared) -> list[H
     ]
 
 
-def _sweeps(backends: Backends, shared: _Shared) -> tuple[list[Sweep], list[Report]]:
+def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[Report]]:
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
     settler = settle.Settler(backends.fal, shared.results, ledger)
     unpublished = claims.PublishClaims(
@@ -159,7 +165,7 @@ def _notes_of(fal: FalQueueClient) -> Report:
     return lambda: [sentences[word] for word in fal.problems()]
 
 
-def _worker(handler: Handler, settings: Settings, backends: Backends) -> Worker:
+def _worker(handler: Handler, settings: Settings, backends: WorkBackends) -> Worker:
     # The rest of the stop budget is for the receiver, which stops first, and for closing.
     budget = timedelta(seconds=settings.stop_timeout_s * 0.6)
     is_record = handler.name == RecordEvents.name

@@ -29,7 +29,11 @@ class Verb(NamedTuple):
 SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Run": (
         Verb("serve", "serve.serve", "Receive, follow up, record: the whole service."),
+        Verb("receive", "serve.receive", "Receive alone: verify, and publish to Kafka."),
+        Verb("work", "serve.work", "Work alone: handlers and sweeps over Kafka."),
         Verb("check", "check.check", "Look for what is wrong before it matters."),
+        Verb("topics", "topics.topics", "Make and check the topics on Kafka; print their rights."),
+        Verb("spool", "spool.spool", "What waits for Kafka on this machine; send it, retry it."),
         Verb("demo", "demo.demo", "See it work: no key, no network, half a minute."),
         Verb("simulate", "simulate.simulate", "Run a stand-in for fal on this machine."),
     ),
@@ -43,6 +47,8 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("requests", "requests.requests", "List requests and where they stand."),
         Verb("timeline", "timeline.timeline", "Tell the whole life of one request."),
         Verb("events", "events.events", "Read the event log, a line per record."),
+        Verb("dead-letters", "dead_letters.dead_letters", "What was set aside; put it back."),
+        Verb("replay", "replay.replay", "Put records of a topic back on it, marked."),
         Verb("verify", "verify.verify", "Check fal's signature on a delivery again."),
         Verb("version", "version.version", "Print the version."),
     ),

@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
 @click.command(cls=Explained, example="fal-consumer check && fal-consumer serve")
 @click.option("--offline", is_flag=True, help="Ask nobody: look at settings and files only.")
+@click.option(
+    "--role",
+    type=click.Choice(["serve", "receive", "work"]),
+    default="serve",
+    show_default=True,
+    help="What is to start with these settings.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each row.")
 @with_settings
-def check(settings: "Settings", *, offline: bool, as_json: bool) -> None:
+def check(settings: "Settings", *, offline: bool, role: str, as_json: bool) -> None:
     """
-    Show every setting, and look for what would go wrong: files, keys, fal.
+    Show every setting, and look for what would go wrong: files, keys, fal, Kafka.
 
     Exit code 0: fine, warnings allowed; 1: something is unreachable or unsafe; 2: a setting is
     wrong (all of them are named). Secrets are never shown.
@@ -29,10 +36,10 @@ def check(settings: "Settings", *, offline: bool, as_json: bool) -> None:
     from consumer.settings import Role, mistakes_for  # noqa: PLC0415
 
     log_to_stderr()
-    mistakes = mistakes_for(Role.SERVE, settings)
+    mistakes = mistakes_for(Role(role), settings)
     if mistakes:
         raise ConfigError(mistakes)
-    rows = run_loop(look(settings, offline=offline))
+    rows = run_loop(look(settings, offline=offline, role=Role(role)))
     if as_json:
         for row in _lines(settings.describe(), rows):
             print_json(row)

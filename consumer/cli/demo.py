@@ -45,7 +45,7 @@ async def _demo(total: int, seed: int, *, keep: bool) -> bool:
         configure_logs(level="info", format="json", stream=log)
         async with open_demo(folder / "data", total=total, seed=seed) as playing:
             screen.print(f"simulator of fal  {playing.simulator.url}")
-            screen.print(f"receiver          {playing.service.receiver_url}")
+            screen.print(f"receiver          {playing.receiver_url}")
             screen.print(f"data folder       {folder / 'data'}\n")
             in_time = await _play(playing, screen)
             counted = await playing.tally()
@@ -138,8 +138,8 @@ def _cell(number: int) -> str:
 
 async def _stay(playing: Demo, folder: Path, screen: Console) -> None:
     screen.print("\nstill running; Ctrl-C ends it\n")
-    screen.print(f"receiver   {playing.service.receiver_url}")
-    screen.print(f"console    {playing.service.console_url}")
+    screen.print(f"receiver   {playing.receiver_url}")
+    screen.print(f"console    {playing.console_url}")
     screen.print(f"simulator  {playing.simulator.url}")
     screen.print("\nlook around in another terminal:\n")
     screen.print(f"  export FAL_CONSUMER_DATA_DIR={folder / 'data'}")

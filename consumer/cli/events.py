@@ -21,10 +21,10 @@ from consumer.cli.setup import Explained, log_to_stderr, run_loop, stop_on_signa
 from consumer.core.event import Topic
 from consumer.core.text import dump_json, printable
 from consumer.ports import Record, Subscription
-from consumer.subscription import check_group
+from consumer.subscription import check_group, next_batch
 
 if TYPE_CHECKING:
-    from consumer.log.embedded import EmbeddedLog
+    from consumer.ports import Log
     from consumer.settings import Settings
 
 _BATCH = 200
@@ -73,7 +73,7 @@ def events(settings: "Settings", *, names: tuple[str, ...], as_json: bool, **cho
     """
     log_to_stderr()
     prefix = settings.topic_prefix
-    topics = [_topic(name, prefix) for name in names]
+    topics = [topic_named(name, prefix) for name in names]
     if chosen["group"] is not None:
         check_group(chosen["group"])
         if chosen["key"] is not None:
@@ -82,7 +82,7 @@ def events(settings: "Settings", *, names: tuple[str, ...], as_json: bool, **cho
     run_loop(_events(settings, Question(topics, **chosen), writer))
 
 
-def _topic(name: str, prefix: str) -> Topic:
+def topic_named(name: str, prefix: str) -> Topic:
     """Return the topic of a name, with its prefix or without."""
     try:
         return Topic(name.removeprefix(prefix))
@@ -151,9 +151,7 @@ async def _events(settings: "Settings", question: Question, writer: LineWriter) 
                 await _consume(subscription, writer, stop, follow=question.follow)
 
 
-async def _show(
-    log: "EmbeddedLog", question: Question, writer: LineWriter, stop: asyncio.Event
-) -> None:
+async def _show(log: "Log", question: Question, writer: LineWriter, stop: asyncio.Event) -> None:
     """Write what is there, or on and on, until `stop` or until nobody reads any more."""
     records = log.read(question.topics, key=question.key, follow=question.follow)
     writing = asyncio.ensure_future(_write_all(records, writer))
@@ -187,9 +185,8 @@ async def _consume(
     subscription: Subscription, writer: LineWriter, stop: asyncio.Event, *, follow: bool
 ) -> None:
     """Write batch after batch, committing what is written."""
-    timeout = _POLL if follow else timedelta(0)
     while not stop.is_set() and not is_unread(sys.stdout):
-        records = await subscription.poll(max_records=_BATCH, timeout=timeout)
+        records = await next_batch(subscription, max_records=_BATCH, follow=follow, timeout=_POLL)
         if not records and not follow:
             return
         due = time.monotonic() + _COMMIT_EVERY_S

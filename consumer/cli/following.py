@@ -23,7 +23,7 @@ from consumer.folder import DataFolder
 from consumer.ports import Ledger, Record
 
 if TYPE_CHECKING:
-    from consumer.log.embedded import EmbeddedLog
+    from consumer.ports import Log
     from consumer.settings import Settings
 
 SOURCE = "fal-consumer/cli"
@@ -77,7 +77,7 @@ class Desk:
     `look` gives what the watched topics gained since the last look.
     """
 
-    log: "EmbeddedLog"
+    log: "Log"
     ledger: Ledger
     folder: DataFolder
     _places: dict[tuple[Topic, int], int] = field(default_factory=dict)

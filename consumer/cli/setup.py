@@ -37,6 +37,10 @@ class Explained(click.Command):
                 formatter.write(f"  {line}\n")
 
 
+class ExplainedGroup(Explained, click.Group):
+    """A verb of several commands whose help ends with an example."""
+
+
 def content(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> bytes | None:
     """Return the bytes of the file that an option names; `-` is standard input."""
     if given is None:

@@ -47,6 +47,8 @@ class FactName(StrEnum):
     TOKEN_MISMATCHED = "token_mismatched"  # noqa: S105  a word, not a secret
     # about neither
     KEY_SET_FETCHED = "key_set_fetched"
+    REPLAY_ASKED = "replay_asked"
+    REPLAYED = "replayed"
 
 
 class Witness(StrEnum):
@@ -62,6 +64,7 @@ class Witness(StrEnum):
     TOKEN = "token"  # noqa: S105  a word, not a secret
     SWEEP = "sweep"
     RECEIVER = "receiver"
+    OPERATOR = "operator"
 
 
 OBSERVATIONS = frozenset(

@@ -141,10 +141,11 @@ def entry_of(event: Event) -> Entry:
 
 
 def _webhook_fact(event: Event, account: str, judgement: Judgement) -> Fact:
-    name, detail = FactName.UNREADABLE, {}
+    # An id of its own: a later version may read the body, and its end is news then.
+    name, detail, identity = FactName.UNREADABLE, {}, event_id("unreadable", event.id)
     try:
         completion = parse_webhook(event.data, event.subject)
-        name = completion.end
+        name, identity = completion.end, event.id
         detail = {
             "http_status": completion.http_status,
             "error": completion.error,
@@ -156,7 +157,7 @@ def _webhook_fact(event: Event, account: str, judgement: Judgement) -> Fact:
         name,
         Witness.WEBHOOK,
         event.time,
-        event.id,
+        identity,
         event.subject,
         detail={key: value for key, value in detail.items() if value is not None},
         signed=True,

@@ -13,8 +13,9 @@ from consumer.core.completion import Completion
 from consumer.core.event import EventType, Topic, decode
 from consumer.core.fact import FactName, Witness, new_fact
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, retry_gap
+from consumer.core.replay import is_meant_for, is_replayed
 from consumer.core.result import Correlation, bare_result
-from consumer.core.standing import Request, Submission
+from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import UndecodableEvent
 from consumer.handlers.answers import ask_result, completion_event
 from consumer.handlers.cancelling import Canceller, cancel_case
@@ -25,6 +26,7 @@ from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record
 _MAX_LOOKUPS = 6
 # A command may name a request that the ledger learns of a moment later; after about half a
 # minute of looking it is a mistake.
+_UNSENT = frozenset({SubmissionState.INTENDED, SubmissionState.SENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,16 @@ class Commands:
         self._clock = clock
 
     async def handle(self, record: Record, attempt: int) -> Outcome:
-        """Return Done once the command's effect is durable."""
+        """Return Done once the command's effect is durable. A replayed one never submits."""
         event = decode(record.headers, record.value)
+        if not is_meant_for(event.extensions, self.name):
+            return Done()
         if event.type is not EventType.COMMAND:
             raise UndecodableEvent("ce_type", "not a command")
         command = parse_command(event.data)
         match command:
             case Submit():
-                return await self._submit(command)
+                return await self._submit(command, may_send=not is_replayed(event.extensions))
             case _ if self._paid is None:
                 return DeadLetter("no_fal_key", f"{command.command} needs FAL_KEY")
             case Track():
@@ -79,9 +83,11 @@ class Commands:
             case Refetch():
                 return await self._refetch(self._paid, command, attempt)
 
-    async def _submit(self, command: Submit) -> Outcome:
+    async def _submit(self, command: Submit, *, may_send: bool) -> Outcome:
         claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.submission_id)
         if claim is None:
+            if not may_send:
+                return await self._pass_over(command)
             reason = await self._reason_to_refuse(command)
             if reason or self._paid is None:
                 return await self._refuse(command, reason or "no_fal_key")
@@ -89,6 +95,21 @@ class Commands:
         if self._paid is None:
             return Done()  # claimed while there was a key: with the next one its end is told
         return await self._paid.submitter.found(command, claim)
+
+    async def _pass_over(self, command: Submit) -> Outcome:
+        """
+        Send nothing for a replayed submit that has no claim, and tell that it is unknown.
+
+        A ledger that is gone may have sent it. What stands further, or has its result, is
+        left as it is.
+        """
+        told = await self._ledger.latest_claim(ClaimKind.RESULT, command.submission_id)
+        submission = await self._ledger.submission(command.submission_id)
+        if told is not None or (submission is not None and submission.state not in _UNSENT):
+            return Done()
+        if self._paid is None:
+            return DeadLetter("no_fal_key", "a replayed submit is followed with FAL_KEY only")
+        return await self._paid.submitter.leave_unknown(command)
 
     async def _reason_to_refuse(self, command: Submit) -> str | None:
         """

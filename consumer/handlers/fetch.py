@@ -13,6 +13,7 @@ from consumer.core.completion import Completion, parse_reconciled, parse_webhook
 from consumer.core.event import Event, EventType, Topic, decode
 from consumer.core.policy import Done, Outcome, Policies, RetryAt, retry_gap
 from consumer.core.projection import Judgement
+from consumer.core.replay import is_meant_for, is_replayed, replayed_at
 from consumer.core.result import Correlation, OutputMissing, result_of
 from consumer.errors import FalRefused, FalUnavailable, SchemaDrift, UndecodableEvent
 from consumer.handlers.answers import ask_result
@@ -47,6 +48,8 @@ class Fetch:
     async def handle(self, record: Record, attempt: int) -> Outcome:
         """Return Done once the completion's result is published, or nothing follows from it."""
         event = decode(record.headers, record.value)
+        if not is_meant_for(event.extensions, self.name):
+            return Done()
         if event.type is EventType.RECONCILED_COMPLETION:
             await self._publish(parse_reconciled(event), None, event.time, "result")
             return Done()
@@ -64,10 +67,15 @@ class Fetch:
         if not verdict.counts and not await self._is_ours(event.subject):
             return Done()
         correlation = await correlation_of(self._ledger, event.subject, verdict.token)
+        if is_replayed(event.extensions):
+            signed = result_of(completion, correlation, witness="webhook", ended_at=event.time)
+            if await self._results.is_told(signed):
+                return Done()  # fal is not asked again for what is published, whole
         try:
             completion = await self._outputs.complete(completion, correlation.endpoint)
         except FalUnavailable:
-            patience_ends = event.time + self._policies.fetch_patience
+            began_at = replayed_at(event.extensions, now) or event.time
+            patience_ends = began_at + self._policies.fetch_patience
             if now < patience_ends:
                 when = min(now + retry_gap(attempt, self._policies), patience_ends)
                 return RetryAt(when, "fal_unavailable")

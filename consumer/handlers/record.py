@@ -20,6 +20,7 @@ from consumer.core.projection import (
     entry_of,
     entry_of_webhook,
 )
+from consumer.core.replay import is_meant_for
 from consumer.core.standing import ENDS, Request
 from consumer.core.token import is_key_set_proof
 from consumer.errors import EventError
@@ -61,6 +62,8 @@ class RecordEvents:
         if record.position.topic is Topic.DEAD_LETTERS:
             return await self._handle_dead_letter(record)
         event = decode(record.headers, record.value)
+        if not is_meant_for(event.extensions, self.name):
+            return Done()
         if event.type is EventType.WEBHOOK_COMPLETION:
             return await self._handle_webhook(event)
         entry = entry_of(event)

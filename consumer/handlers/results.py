@@ -61,6 +61,14 @@ class Results:
                 await self.publish_claim(stands)
                 return
 
+    async def is_told(self, result: Result) -> bool:
+        """Tell whether what is published says as much, with nothing missing. Raises Unavailable."""
+        held = await self._ledger.latest_claim(ClaimKind.RESULT, result.request_id or "")
+        if held is None or not held.is_published:
+            return False
+        said = Published.model_validate(held.detail)
+        return said.output_missing is None and next_revision(said, result) is None
+
     async def publish_claim(self, claim: Claim) -> None:
         """Publish the event that a claim holds, and mark it. Raises Unavailable."""
         if claim.event is None or claim.is_published:

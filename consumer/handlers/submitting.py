@@ -106,25 +106,43 @@ class Submitter:
 
     async def stop(self, submission_id: str, detail: Mapping[str, Any]) -> bool:
         """Take the claim before anybody sends; True when the submission is now never sent."""
-        now, nonce = self._clock(), uuid4().hex
-        fact = _submission_fact(
-            FactName.STOPPED, submission_id, now, {**detail, "reason": "cancelled"}
-        )
+        why = {**detail, "reason": "cancelled"}
+        fact = _submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
+        return await self._preclude(fact, detail) is None
+
+    async def leave_unknown(self, command: Submit) -> Outcome:
+        """
+        Take the claim of a replayed submit that has none: it is never sent, and told as unknown,
+        for it may have been sent by a ledger that is gone.
+        """
+        detail = self._detail(command)
+        why = {**detail, "reason": "replayed"}
+        fact = _submission_fact(FactName.UNKNOWN, command.submission_id, self._clock(), why)
+        stands = await self._preclude(fact, detail)
+        return Done() if stands is None else await self.found(command, stands)
+
+    async def _preclude(self, fact: Fact, detail: Mapping[str, Any]) -> Claim | None:
+        """
+        Claim a submission with the fact that it ends in, so that nobody sends it, and tell it.
+
+        Returns the claim that was there before, in its place, or None.
+        """
+        nonce = uuid4().hex
         claim = Claim(
             ClaimKind.SUBMISSION,
-            submission_id,
+            fact.submission_id,
             1,
             str(detail.get("input_sha256", "")),
             {**detail, "nonce": nonce},
-            now,
-            now,
+            fact.at,
+            fact.at,
             encode(fact_event(fact, self._fal.origin)),
         )
         stands = await self._ledger.claim(claim)
         if stands.detail.get("nonce") != nonce:
-            return False
+            return stands
         await self.conclude(stands, fact)
-        return True
+        return None
 
     async def conclude(self, claim: Claim, fact: Fact) -> None:
         """Keep what the submission ended in, then publish it and, where it ended, its result."""

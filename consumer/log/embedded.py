@@ -28,7 +28,7 @@ from consumer.log.reader import Reader, Stretch, Wanted
 from consumer.log.retention import Trim, Trimmed
 from consumer.log.room import LogLimits
 from consumer.log.subscription import Cursor, EmbeddedSubscription, Source
-from consumer.ports import Clock, Position, Record
+from consumer.ports import Clock, OnRevoked, Place, Position, Record
 from consumer.telemetry import get_logger
 
 __all__ = ["EmbeddedLog", "LogLimits"]
@@ -141,7 +141,11 @@ class EmbeddedLog:
 
     @asynccontextmanager
     async def subscribe(
-        self, group: str, topics: Sequence[Topic]
+        self,
+        group: str,
+        topics: Sequence[Topic],
+        *,
+        on_revoked: OnRevoked | None = None,  # noqa: ARG002  one holder at a time: none moves
     ) -> AsyncIterator[EmbeddedSubscription]:
         """See `consumer.ports.Log`. Raises ValueError for a name that is no group's."""
         check_name(group)
@@ -162,7 +166,7 @@ class EmbeddedLog:
     async def _fetch(self, wanted: Wanted) -> list[Stretch]:
         return await self._read(partial(self._reader.fetch, wanted))
 
-    async def _commit(self, group: str, offsets: Mapping[tuple[Topic, int], int]) -> None:
+    async def _commit(self, group: str, offsets: Mapping[Place, int]) -> None:
         if not all(0 <= at < _MAX_OFFSET for at in offsets.values()):
             raise ValueError("an offset is 0 or more, and below 2**63")
         kept = dict(offsets)
@@ -175,12 +179,12 @@ class EmbeddedLog:
             for place, span in spans.items()
         )
 
-    async def offsets(self, topics: Sequence[Topic]) -> dict[tuple[Topic, int], range]:
-        """Return the offsets held, from the oldest up to the next, by topic and partition."""
+    async def offsets(self, topics: Sequence[Topic]) -> dict[Place, range]:
+        """See `consumer.ports.Log`."""
         return await self._read(partial(self._reader.spans, tuple(topics)))
 
     async def committed(self, group: str) -> Offsets:
-        """Return what a group has committed, by topic and partition."""
+        """See `consumer.ports.Log`."""
         return await self._read(partial(self._reader.committed, group))
 
     async def read(
@@ -188,15 +192,10 @@ class EmbeddedLog:
         topics: Sequence[Topic],
         *,
         key: str | None = None,
-        start: Mapping[tuple[Topic, int], int] | None = None,
+        start: Mapping[Place, int] | None = None,
         follow: bool = False,
     ) -> AsyncIterator[Record]:
-        """
-        Give the records that are there, of one key if named, from `start` on.
-
-        Per partition in order; no group, no lock. With `follow` it goes on for ever.
-        Raises LogUnavailable.
-        """
+        """See `consumer.ports.Log`."""
         cursor = Cursor(self._source, topics, places=start or {}, key=key)
         turn = _FOLLOW_TURN if follow else timedelta(0)
         while (records := await cursor.next(max_records=_READ_AT_ONCE, timeout=turn)) or follow:
@@ -205,21 +204,20 @@ class EmbeddedLog:
 
     # ------------------------------------------------------------ retention
 
-    async def trim(self, now: datetime) -> int:
+    async def trim(self, now: datetime, *, gives_back: bool = True) -> int:
         """
         Remove what is past its time, or too much; return how many records went.
 
-        Never what a group of our own has not committed. Raises LogUnavailable.
+        Never what a group of our own has not committed. `gives_back` free pages to the disk,
+        instead of keeping them for what comes. Raises LogUnavailable.
         """
-        trim = Trim(self._folder, self._limits, now)
+        trim = Trim(self._folder, self._limits, now, gives_back=gives_back)
         trim = replace(trim, is_by_size=await self._write(trim.is_over, shares=False))
         removed: int = await self._write(trim.remove_files, shares=False)
         trimmed = Trimmed(0, may_go_on=True)
         while trimmed.may_go_on:
             trimmed = await self._write(trim.step, shares=False)
             removed += trimmed.records
-        if removed:
-            self._log.info("log.trimmed", records=removed)
         return removed
 
     async def run_retention(self, stop: asyncio.Event) -> None:
@@ -229,7 +227,8 @@ class EmbeddedLog:
             if self._loop.time() >= due or self._appender.wants_trimming:
                 due = self._loop.time() + _RETENTION_EVERY_S
                 with suppress(LogUnavailable):
-                    await self.trim(self._clock())
+                    if removed := await self.trim(self._clock()):
+                        self._log.info("log.trimmed", records=removed)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SIZE_CHECK_S):
                     await stop.wait()

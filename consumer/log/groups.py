@@ -17,10 +17,11 @@ from pathlib import Path
 from consumer.core.event import Topic
 from consumer.errors import ConfigError, LogUnavailable
 from consumer.log.files import LogFolder, closing_descriptor, open_to_read
+from consumer.ports import Place
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-Offsets = dict[tuple[Topic, int], int]
+Offsets = dict[Place, int]
 """The next offset to read, by topic and partition."""
 
 
@@ -55,9 +56,7 @@ def _lock(descriptor: int, group: str) -> None:
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
-def store_offsets(
-    connection: sqlite3.Connection, group: str, offsets: Mapping[tuple[Topic, int], int]
-) -> None:
+def store_offsets(connection: sqlite3.Connection, group: str, offsets: Mapping[Place, int]) -> None:
     """Store next offsets; one that is already higher stays."""
     rows = [(group, topic.value, partition, at) for (topic, partition), at in offsets.items()]
     _put_offsets(connection, rows)

@@ -7,7 +7,7 @@ be read is the log unavailable. Nothing here knows of groups' locks or of waitin
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from consumer.errors import ConfigError, LogUnavailable
 from consumer.log.blocks import checksum, unpack
 from consumer.log.files import Fault, LogFolder, error_name, fault_of, open_to_read
 from consumer.log.groups import Offsets, read_offsets
-from consumer.ports import Position, Record
+from consumer.ports import Place, Position, Record
 from consumer.telemetry import get_logger
 
 _MAX_READ_BYTES = 32 << 20
@@ -45,12 +45,15 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a read asks for: topics from places on (0 where none is named)."""
+    """
+    What a read asks for: topics from places on (0 where none is named), but not those `without`.
+    """
 
     topics: Sequence[Topic]
     places: Mapping[tuple[Topic, int], int]
     max_records: int
     key: str | None = None
+    without: Collection[Place] = ()
 
 
 class Reader:
@@ -71,7 +74,12 @@ class Reader:
         Topics and partitions take turns in being first. Raises LogUnavailable.
         """
         taken = _Taken(wanted)
-        places = [(topic, number) for number in self._present() for topic in wanted.topics]
+        places = [
+            (topic, number)
+            for number in self._present()
+            for topic in wanted.topics
+            if (topic, number) not in wanted.without
+        ]
         self._turn += 1
         start = self._turn % max(1, len(places))
         for topic, number in places[start:] + places[:start]:

@@ -43,12 +43,16 @@ class Trimmed:
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """One trimming. `is_by_size` as it was at its start, so that it stops at a lower mark."""
+    """
+    One trimming. `is_by_size` as it was at its start, so that it stops at a lower mark;
+    `gives_back` free pages to the disk.
+    """
 
     folder: LogFolder
     limits: LogLimits
     now: datetime
     is_by_size: bool = False
+    gives_back: bool = True
 
     def is_over(self, connection: sqlite3.Connection, number: int) -> bool:
         """Return whether the log is over the size from which it is trimmed."""
@@ -65,7 +69,7 @@ class Trim:
             removed = _remove_oldest(connection, floors)
         if removed:
             return Trimmed(removed, may_go_on=True)
-        return Trimmed(0, may_go_on=_give_back(connection))
+        return Trimmed(0, may_go_on=self.gives_back and _give_back(connection))
 
     def remove_files(self, connection: sqlite3.Connection, number: int) -> int:
         """Remove earlier files that nobody needs any more; return how many records went."""

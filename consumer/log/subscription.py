@@ -7,14 +7,14 @@ Reads themselves happen in the reader's thread; nothing here touches a file.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from consumer.core.event import Topic
 from consumer.log.groups import Offsets
 from consumer.log.reader import Stretch, Wanted
-from consumer.ports import Record
+from consumer.ports import Place, Record
 from consumer.telemetry import get_logger
 
 _LOOK_EVERY_S = 0.15
@@ -41,7 +41,7 @@ class Cursor:
         source: Source,
         topics: Sequence[Topic],
         *,
-        places: Mapping[tuple[Topic, int], int],
+        places: Mapping[Place, int],
         key: str | None = None,
         group: str | None = None,
     ) -> None:
@@ -54,26 +54,47 @@ class Cursor:
         self._log = get_logger()
         self.gaps = 0
 
-    async def next(self, *, max_records: int, timeout: timedelta) -> list[Record]:
-        """Return the next records, waiting at most `timeout` for one. Raises LogUnavailable."""
+    async def next(
+        self, *, max_records: int, timeout: timedelta, without: Collection[Place] = ()
+    ) -> list[Record]:
+        """
+        Return the next records, none of the places in `without`.
+
+        Waits at most `timeout` for the first one. Raises LogUnavailable.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout.total_seconds()
         while True:
             news = self._source.news()
-            if not self._ready:
-                await self._fill(max_records)
-            if self._ready:
-                count = min(max_records, len(self._ready))
-                return [self._ready.popleft() for _ in range(count)]
+            taken = self._take(max_records, without)
+            if not taken:
+                await self._fill(max_records, without)
+                taken = self._take(max_records, without)
+            if taken:
+                return taken
             left = deadline - loop.time()
             if left <= 0:
                 return []
             await asyncio.wait({news}, timeout=min(left, _LOOK_EVERY_S))
 
-    async def _fill(self, max_records: int) -> None:
-        """Read on until something is ready or the end is reached."""
-        while not self._ready:
-            wanted = Wanted(self._topics, dict(self._places), max_records, self._key)
+    def _take(self, max_records: int, without: Collection[Place]) -> list[Record]:
+        if not without:
+            count = min(max_records, len(self._ready))
+            return [self._ready.popleft() for _ in range(count)]
+        taken: list[Record] = []
+        kept: deque[Record] = deque()
+        for record in self._ready:
+            place = (record.position.topic, record.position.partition)
+            is_wanted = place not in without and len(taken) < max_records
+            (taken if is_wanted else kept).append(record)
+        self._ready = kept
+        return taken
+
+    async def _fill(self, max_records: int, without: Collection[Place]) -> None:
+        """Read on until something more is ready or the end is reached."""
+        before = len(self._ready)
+        while len(self._ready) == before:
+            wanted = Wanted(self._topics, dict(self._places), max_records, self._key, without)
             stretches = await self._source.fetch(wanted)
             if not stretches:
                 return
@@ -112,7 +133,7 @@ class EmbeddedSubscription:
         self,
         cursor: Cursor,
         *,
-        commit: Callable[[Mapping[tuple[Topic, int], int]], Awaitable[None]],
+        commit: Callable[[Mapping[Place, int]], Awaitable[None]],
         lag: Callable[[Offsets], Awaitable[int]],
         committed: Offsets,
     ) -> None:
@@ -126,11 +147,13 @@ class EmbeddedSubscription:
         """How many records were trimmed, or damaged, before this group read them."""
         return self._cursor.gaps
 
-    async def poll(self, *, max_records: int, timeout: timedelta) -> Sequence[Record]:
+    async def poll(
+        self, *, max_records: int, timeout: timedelta, without: Collection[Place] = ()
+    ) -> Sequence[Record]:
         """See `consumer.ports.Subscription`. One poll at a time."""
-        return await self._cursor.next(max_records=max_records, timeout=timeout)
+        return await self._cursor.next(max_records=max_records, timeout=timeout, without=without)
 
-    async def commit(self, offsets: Mapping[tuple[Topic, int], int]) -> None:
+    async def commit(self, offsets: Mapping[Place, int]) -> None:
         """See `consumer.ports.Subscription`."""
         await self._commit(offsets)
         for place, at in offsets.items():

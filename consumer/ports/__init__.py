@@ -33,7 +33,7 @@ from consumer.ports.ledger import (
     Recorded,
     RequestFilter,
 )
-from consumer.ports.log import Log, Position, Publisher, Record, Subscription
+from consumer.ports.log import Log, OnRevoked, Place, Position, Publisher, Record, Subscription
 
 Clock = Callable[[], datetime]
 """Returns the present instant, aware UTC."""
@@ -48,7 +48,9 @@ __all__ = [
     "Keys",
     "Ledger",
     "Log",
+    "OnRevoked",
     "Parked",
+    "Place",
     "Plan",
     "Planner",
     "Position",

@@ -7,18 +7,19 @@ and would send the same bytes again.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 
 from consumer.core.completion import parse_webhook, webhook_event
-from consumer.core.event import NewRecord, Topic, encode, format_time
+from consumer.core.event import NewRecord, encode
 from consumer.core.signature import VerifiedDelivery
 from consumer.core.token import MAX_TOKEN_CHARS, Token, parse_token
 from consumer.errors import BadToken, LogUnavailable, RecordRefused, UndecodableEvent
 from consumer.ports import Clock, Position, Publisher
 from consumer.receiving.deadline import in_time
 from consumer.receiving.limits import ReceiverLimits, Room
+from consumer.setting_aside import letter_before_log
 
 UNREADABLE_BODY = "unreadable_body"
 OTHER_REQUEST_ID = "other_request_id"
@@ -133,13 +134,7 @@ class Desk:
             return None
 
     def _dead_letter(self, record: NewRecord, reason: str) -> NewRecord:
-        why = (
-            ("dlreason", reason.encode()),
-            ("dlorigin", b"receiver"),
-            ("dlattempts", b"1"),
-            ("dltime", format_time(self._clock()).encode()),
-        )
-        return replace(record, topic=Topic.DEAD_LETTERS, headers=record.headers + why)
+        return letter_before_log(record, reason, origin="receiver", at=self._clock())
 
 
 class _Copies:

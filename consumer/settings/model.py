@@ -334,9 +334,6 @@ def mistakes_for(role: Role, settings: Settings) -> list[str]:
 
 def _not_in_this_version(settings: Settings) -> list[str]:
     """Return what is spelled right but comes with a later version."""
-    mistakes = []
-    if not settings.is_embedded:
-        mistakes.append(f"{env_name('log_url')}: kafka:// comes with a later version")
-    if not settings.is_sqlite:
-        mistakes.append(f"{env_name('ledger_url')}: postgresql:// comes with a later version")
-    return mistakes
+    if settings.is_sqlite:
+        return []
+    return [f"{env_name('ledger_url')}: postgresql:// comes with a later version"]

@@ -7,7 +7,7 @@ a restart. It can be told to fail with `refuse_next`.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,11 +16,9 @@ from zlib import crc32
 
 from consumer.core.event import NewRecord, Topic
 from consumer.errors import ConsumerError, LogUnavailable, RecordRefused
-from consumer.ports import Clock, Position, Record
+from consumer.ports import Clock, OnRevoked, Place, Position, Record
 
 _READ_AT_ONCE = 500
-
-Place = tuple[Topic, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -119,23 +117,27 @@ class MemoryLog:
 
     @asynccontextmanager
     async def subscribe(
-        self, group: str, topics: Sequence[Topic]
+        self,
+        group: str,
+        topics: Sequence[Topic],
+        *,
+        on_revoked: OnRevoked | None = None,
     ) -> AsyncIterator["MemorySubscription"]:
         """See `consumer.ports.Log`."""
         if group in self.store.held:
             raise LogUnavailable(f"group {group} is held by this process")
         self.store.held.add(group)
         try:
-            yield MemorySubscription(self, group, topics)
+            yield MemorySubscription(self, group, topics, on_revoked=on_revoked)
         finally:
             self.store.held.discard(group)
 
     async def committed(self, group: str) -> dict[Place, int]:
-        """Return what a group has committed, by topic and partition."""
+        """See `consumer.ports.Log`."""
         return dict(self.store.committed.get(group, {}))
 
     async def offsets(self, topics: Sequence[Topic]) -> dict[Place, range]:
-        """Return the offsets held, from the oldest up to the next, by topic and partition."""
+        """See `consumer.ports.Log`."""
         return {place: self.store.span(place) for place in self.store.places(topics)}
 
     async def read(
@@ -146,7 +148,7 @@ class MemoryLog:
         start: Mapping[Place, int] | None = None,
         follow: bool = False,
     ) -> AsyncIterator[Record]:
-        """Give the records that are there, of one key if named, from `start` on."""
+        """See `consumer.ports.Log`."""
         cursor = _Cursor(self.store, topics, dict(start or {}))
         while True:
             appended = self.store.appended
@@ -178,9 +180,11 @@ class _Cursor:
         self._at = at
         self.gaps = 0
 
-    def take(self, max_records: int) -> list[Record]:
+    def take(self, max_records: int, without: Collection[Place] = ()) -> list[Record]:
         taken: list[Record] = []
         for place in self._store.places(self._topics):
+            if place in without:
+                continue
             at = self._at.get(place, 0)
             oldest = self._store.span(place).start
             if at < oldest:
@@ -192,13 +196,24 @@ class _Cursor:
             taken += found
         return taken
 
+    def return_to(self, place: Place, offset: int) -> None:
+        self._at[place] = offset
+
 
 class MemorySubscription:
-    """A group's subscription to a `MemoryLog`."""
+    """A group's subscription to a `MemoryLog`; `revoke` plays a cluster that takes places away."""
 
-    def __init__(self, log: MemoryLog, group: str, topics: Sequence[Topic]) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        group: str,
+        topics: Sequence[Topic],
+        *,
+        on_revoked: OnRevoked | None = None,
+    ) -> None:
         self._log = log
         self._topics = topics
+        self._on_revoked = on_revoked
         self._committed = log.store.committed.setdefault(group, {})
         self._cursor = _Cursor(log.store, topics, dict(self._committed))
 
@@ -207,13 +222,22 @@ class MemorySubscription:
         """How many records were gone before this group read them."""
         return self._cursor.gaps
 
-    async def poll(self, *, max_records: int, timeout: timedelta) -> Sequence[Record]:
+    async def revoke(self, *places: Place) -> None:
+        """Take places away and give them back, as a rebalance does: from the committed offset."""
+        if self._on_revoked is not None:
+            await self._on_revoked(places)
+        for place in places:
+            self._cursor.return_to(place, self._committed.get(place, 0))
+
+    async def poll(
+        self, *, max_records: int, timeout: timedelta, without: Collection[Place] = ()
+    ) -> Sequence[Record]:
         """See `consumer.ports.Subscription`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout.total_seconds()
         await asyncio.sleep(0)
         while True:
-            if taken := self._cursor.take(max_records):
+            if taken := self._cursor.take(max_records, without):
                 return taken
             left = deadline - loop.time()
             if left <= 0:

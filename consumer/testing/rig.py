@@ -1,5 +1,5 @@
 """
-A `serve` as a child process, to be killed, stopped and started again on one data folder.
+A `serve`, `receive` or `work` as a child process, to be killed, stopped and started again.
 
 What it is told is environment alone, as an operator would; its log goes to a file.
 """
@@ -9,29 +9,60 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 _READY_TIMEOUT_S = 30.0
 
 
 class ServiceProcess:
-    """One `fal-consumer serve`. `port` stays the same over restarts, so that URLs hold."""
+    """
+    One `fal-consumer serve`, `receive` or `work`, as `arguments` say.
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    `port` stays the same over restarts, so that URLs hold. It is ready when its receiver
+    answers; a `work` has its console on that port.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        arguments: Sequence[str] = ("serve",),
+        *,
+        port: int | None = None,
+        log_file: Path | None = None,
+    ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self._arguments = tuple(arguments)
+        self._log_file = log_file or folder.with_suffix(".log")
+        self.port = port or free_port()
         self.starts = 0
         self._environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith("FAL_")},
             "FAL_CONSUMER_LISTEN": f"127.0.0.1:{self.port}",
-            "FAL_CONSUMER_CONSOLE_LISTEN": "none",
-            "FAL_CONSUMER_PUBLIC_URL": self.url,
+            "FAL_CONSUMER_CONSOLE_LISTEN": (
+                f"127.0.0.1:{self.port}" if "work" in arguments else "none"
+            ),
+            **({"FAL_CONSUMER_PUBLIC_URL": self.url} if "serve" in arguments else {}),
             "FAL_CONSUMER_DATA_DIR": str(folder),
             "FAL_CONSUMER_LOG_FORMAT": "json",
             **environ,
         }
         self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop; kill what does not."""
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                await self.stop()
+        finally:
+            await self.kill()
 
     @property
     def url(self) -> str:
@@ -41,7 +72,7 @@ class ServiceProcess:
     @property
     def log_file(self) -> Path:
         """Where its standard error goes, all starts one after another."""
-        return self.folder.with_suffix(".log")
+        return self._log_file
 
     @property
     def pid(self) -> int:
@@ -56,7 +87,7 @@ class ServiceProcess:
                 sys.executable,
                 "-m",
                 "consumer",
-                "serve",
+                *self._arguments,
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

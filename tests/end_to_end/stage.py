@@ -1,4 +1,4 @@
-"""A whole service in this process, against a simulator in this process."""
+"""A whole service against a simulator in this process: here as well, or as a cluster."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import aiohttp
 from pydantic import SecretStr
 
-from consumer.app import Service, open_service, utc_now
+from consumer.app import open_service, utc_now
 from consumer.core.command import command_event
 from consumer.core.event import Topic, encode
 from consumer.core.standing import Request
 from consumer.jwks import KeyTimes
-from consumer.ports import Record
+from consumer.ports import Ledger, Log, Record
 from consumer.settings import Address, Settings
 from consumer.simulator import SigningKey, Simulator, SimulatorConfig
 from consumer.testing.rig import free_port
@@ -29,16 +29,18 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Stage:
-    """A running service and its simulator."""
+    """A running service and its simulator. `log` and `ledger` are those that it works on."""
 
     simulator: Simulator
-    service: Service
     settings: Settings
+    receiver_url: str
+    log: Log
+    ledger: Ledger
 
     async def command(self, **fields: Any) -> None:
         """Put a command on the log, as another service would."""
         event = command_event(fields, source="test", at=utc_now())
-        await self.service.backends.log.append(encode(event))
+        await self.log.append(encode(event))
 
     async def submit(self, command_id: str, **model_input: Any) -> None:
         """Ask for a job; `simulate` in the input names its scenario."""
@@ -51,11 +53,11 @@ class Stage:
 
     async def records(self, *topics: Topic) -> list[Record]:
         """Return what stands in the log now."""
-        return [record async for record in self.service.backends.log.read(topics)]
+        return [record async for record in self.log.read(topics)]
 
     async def request(self, request_id: str) -> Request | None:
         """Return what the ledger says."""
-        return await self.service.backends.ledger.request(request_id)
+        return await self.ledger.request(request_id)
 
     async def ended(self, request_id: str) -> Request:
         """Wait for the result of a request."""
@@ -108,38 +110,46 @@ async def open_stage(
     """Open a stage; `simulator` goes to its configuration, all else to the settings."""
     config = SimulatorConfig(**{"seed": 1, "time_scale": 0.02, **(simulator or {})})
     async with Simulator(config, now=lambda: clock().timestamp()) as sim:
-        port = free_port()
-        settings = Settings(
-            **{
-                "fal_key": SecretStr("test:key"),
-                "listen": Address("127.0.0.1", port),
-                "console_listen": Address("127.0.0.1", 0),
-                "public_url": f"http://127.0.0.1:{port}",
-                "accounts": (ACCOUNT,),
-                "data_dir": folder / "data",
-                "jwks_url": sim.jwks_url,
-                "queue_url": sim.url,
-                "api_url": sim.platform_url,
-                "first_check_s": 0.5,
-                "log_reserve_bytes": 0,
-                **changes,
-            }
-        )
+        settings = Settings(**choices(sim, free_port(), folder / "data", changes))
         async with open_service(settings, clock=clock, key_times=key_times) as service:
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(service.run(stop))
                 try:
-                    yield Stage(sim, service, settings)
+                    yield Stage(
+                        sim,
+                        settings,
+                        service.receiver_url,
+                        service.backends.log,
+                        service.backends.ledger,
+                    )
                 finally:
                     stop.set()
+
+
+def choices(sim: Simulator, port: int, folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a service on a simulator, with a test's own among them."""
+    return {
+        "fal_key": SecretStr("test:key"),
+        "listen": Address("127.0.0.1", port),
+        "console_listen": Address("127.0.0.1", 0),
+        "public_url": f"http://127.0.0.1:{port}",
+        "accounts": (ACCOUNT,),
+        "data_dir": folder,
+        "jwks_url": sim.jwks_url,
+        "queue_url": sim.url,
+        "api_url": sim.platform_url,
+        "first_check_s": 0.5,
+        "log_reserve_bytes": 0,
+        **changes,
+    }
 
 
 async def post(stage: Stage, request_id: str, body: bytes, *, key: SigningKey | None = None) -> int:
     """Deliver a body as fal would, signed with the simulator's key, and return the status."""
     signer = key or stage.simulator.keys.signing
     headers = signer.sign_headers(request_id, ACCOUNT, int(time.time()), body)
-    url = f"{stage.service.receiver_url}/webhooks/fal"
+    url = f"{stage.receiver_url}/webhooks/fal"
     async with (
         aiohttp.ClientSession() as session,
         session.post(url, data=body, headers=headers) as answer,

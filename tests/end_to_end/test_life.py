@@ -16,12 +16,12 @@ from consumer.core.standing import State, SubmissionState
 from consumer.simulator import SigningKey, completion_body
 from tests.end_to_end.stage import post, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-async def test_a_submitted_job_ends_in_one_result(open_stage):
+async def test_a_submitted_job_ends_in_one_result(open_either):
     """A submit becomes a request, its webhook a completion, its answer one result with its cost."""
-    async with open_stage() as stage:
+    async with open_either() as stage:
         await stage.submit("one")
         request = await stage.ended(await stage.only_request())
 
@@ -38,9 +38,9 @@ async def test_a_submitted_job_ends_in_one_result(open_stage):
         assert told["media"][0]["url"].startswith("https://")
 
 
-async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alone(open_stage):
+async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alone(open_either):
     """The signed bytes rest untouched, with headers and key, in the log and in the ledger."""
-    async with open_stage() as stage:
+    async with open_either() as stage:
         await stage.submit("one")
         request = await stage.ended(await stage.only_request())
 
@@ -48,7 +48,7 @@ async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alo
         event = decode(record.headers, record.value)
         key = _key(event.extensions["falkey"])
         from_log = verify(delivery_from(event), (key,), now=event.time)
-        (evidence,) = await stage.service.backends.ledger.evidence(request.request_id)
+        (evidence,) = await stage.ledger.evidence(request.request_id)
         headers = SignedHeaders(
             evidence.request_id, evidence.user_id, evidence.timestamp, evidence.signature
         )
@@ -59,9 +59,9 @@ async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alo
         assert json.loads(record.value)["request_id"] == request.request_id
 
 
-async def test_what_somebody_else_puts_into_the_topic_never_becomes_a_fact(open_stage):
+async def test_what_somebody_else_puts_into_the_topic_never_becomes_a_fact(open_either):
     """A forged completion and a genuine one of another account end as dead letters."""
-    async with open_stage() as stage:
+    async with open_either() as stage:
         await stage.submit("one")
         await stage.ended(await stage.only_request())
         (genuine,) = await stage.records(Topic.COMPLETIONS)
@@ -76,7 +76,7 @@ async def test_what_somebody_else_puts_into_the_topic_never_becomes_a_fact(open_
                 int(genuine.appended_at.timestamp()),
                 body,
             )
-            await stage.service.backends.log.append(_planted(genuine, signed, body))
+            await stage.log.append(_planted(genuine, signed, body))
         await _dead_letters(stage, 4)  # of `fetch` and of `record`, for each of the two
 
         assert await stage.request("11111111-1111-7111-8111-111111111111") is None
@@ -105,9 +105,9 @@ async def test_what_somebody_else_puts_into_the_topic_never_becomes_a_fact(open_
         ("forged_body", State.SUCCEEDED, "webhook"),
     ],
 )
-async def test_every_trouble_ends_as_fal_says(open_stage, scenario, state, witness):
+async def test_every_trouble_ends_as_fal_says(open_either, scenario, state, witness):
     """Whatever happens to a request's webhook, its end is fal's, learned by the expected way."""
-    async with open_stage(cancel_queued_after="1") as stage:
+    async with open_either(cancel_queued_after="1") as stage:
         await stage.submit("one", simulate=scenario)
         request = await stage.ended(await stage.only_request())
 
@@ -117,9 +117,9 @@ async def test_every_trouble_ends_as_fal_says(open_stage, scenario, state, witne
         assert request.submission is not None
 
 
-async def test_a_huge_seed_and_odd_text_reach_the_result_unchanged(open_stage):
+async def test_a_huge_seed_and_odd_text_reach_the_result_unchanged(open_either):
     """Numbers beyond 64 bits, NUL and lone surrogates in an output survive to the result event."""
-    async with open_stage() as stage:
+    async with open_either() as stage:
         await stage.submit("one", simulate="huge_seed")
         await stage.ended(await stage.only_request())
 
@@ -129,9 +129,9 @@ async def test_a_huge_seed_and_odd_text_reach_the_result_unchanged(open_stage):
         assert json.loads(completion.value)["payload"]["seed"] == told["seed"] > 2**63
 
 
-async def test_without_a_public_address_a_job_is_followed_by_asking(open_stage):
+async def test_without_a_public_address_a_job_is_followed_by_asking(open_either):
     """No webhook is asked for, and reconciliation alone brings the result."""
-    async with open_stage(public_url=None) as stage:
+    async with open_either(public_url=None) as stage:
         await stage.submit("one")
         request = await stage.ended(await stage.only_request())
 
@@ -140,22 +140,22 @@ async def test_without_a_public_address_a_job_is_followed_by_asking(open_stage):
         assert ("succeeded", "result") == (request.result.outcome, request.result.witness)
 
 
-async def test_a_running_job_that_is_cancelled_is_followed_to_its_true_end(open_stage):
+async def test_a_running_job_that_is_cancelled_is_followed_to_its_true_end(open_either):
     """Accepted is not cancelled: a job that completes anyway ends succeeded, asking on record."""
-    async with open_stage(simulator={"run_s": (30.0, 30.0)}) as stage:
+    async with open_either(simulator={"run_s": (30.0, 30.0)}) as stage:
         await stage.submit("one", simulate="cancel_ignored")
         request_id = await stage.running_request()
         await stage.command(command="cancel", command_id="stop", subject=request_id)
         request = await stage.ended(request_id)
 
-        names = {fact.name for fact in await stage.service.backends.ledger.timeline(request_id)}
+        names = {fact.name for fact in await stage.ledger.timeline(request_id)}
         assert State.SUCCEEDED is request.state
         assert FactName.CANCEL_ASKED in names
 
 
-async def test_a_submission_without_answer_and_webhook_is_lost_past_its_horizon(open_stage):
+async def test_a_submission_without_answer_and_webhook_is_lost_past_its_horizon(open_either):
     """Nothing is sent again; `lost: never_confirmed` stands until a later truth outranks it."""
-    async with open_stage(unconfirmed_after_s=1.5, submit_timeout_s=0.5) as stage:
+    async with open_either(unconfirmed_after_s=1.5, submit_timeout_s=0.5) as stage:
         stage.simulator.pause_webhooks()
         await stage.submit("one", simulate="unknown_submit")
         request_id = await stage.only_request()
@@ -231,7 +231,7 @@ async def _dead_letters(stage, count):
 
 async def _submission(stage, state):
     async def look():
-        return await stage.service.backends.ledger.submissions(states=[state])
+        return await stage.ledger.submissions(states=[state])
 
     (found,) = await until(look)
     return found

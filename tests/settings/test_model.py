@@ -255,11 +255,10 @@ def test_receive_needs_accounts_and_a_shared_log():
 
 
 def test_what_comes_later_is_said():
-    """Kafka and PostgreSQL are spelled right, and not in this version."""
+    """PostgreSQL is spelled right, and not in this version; Kafka needs shared secrets."""
     settings = settings_of(log_url="kafka://a:1", ledger_url="postgresql://a/b")
 
     assert mistakes_for(Role.WORK, settings) == [
-        "FAL_CONSUMER_LOG_URL: kafka:// comes with a later version",
         "FAL_CONSUMER_LEDGER_URL: postgresql:// comes with a later version",
         (
             "FAL_CONSUMER_TOKEN_SECRETS_FILE: missing; with kafka:// every process needs the same "

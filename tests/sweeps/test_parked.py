@@ -1,5 +1,7 @@
 """Parked records whose time has come, with their own handler again."""
 
+from dataclasses import replace
+
 import pytest
 
 from consumer.core.policy import Done
@@ -28,7 +30,7 @@ async def park(stage: Stage, *request_ids: str) -> Signer:
     new = Signer("new")
     worker = parking(stage)._worker
     for request_id in request_ids:
-        await worker._see_through(await stage.webhook(request_id=request_id, signer=new))
+        await worker._attempts.see_through(await stage.webhook(request_id=request_id, signer=new))
     return new
 
 
@@ -64,16 +66,21 @@ async def test_a_ledger_that_is_away_leaves_it_parked(stage):
     stage.clock.advance(5 * MINUTE)
     sweep = parking(stage)
 
-    class Away(Worker):
-        """A worker whose ledger is away when the record is done."""
+    class Away:
+        """A handler after which the ledger is away."""
 
-        async def _attempt(self, record, attempt):
-            outcome = await super()._attempt(record, attempt)
+        def __init__(self, handler):
+            self.handler = handler
+            self.name = handler.name
+
+        async def handle(self, record, attempt):
+            outcome = await self.handler.handle(record, attempt)
             stage.ledger.refuse_next(LedgerUnavailable("away"))
             assert Done() == outcome
             return outcome
 
-    sweep._worker.__class__ = Away
+    worker = sweep._worker
+    worker._attempts = replace(worker._attempts, handler=Away(worker.handler))
     with pytest.raises(LedgerUnavailable):
         await sweep.round()
     still_parked = len(stage.ledger.rows.parked)

@@ -53,7 +53,7 @@ async def test_a_full_worker_waits_without_spinning(bench):
 
     class StuckLog(MemoryLog):
         @asynccontextmanager
-        async def subscribe(self, group, topics):
+        async def subscribe(self, group, topics, *, on_revoked=None):
             yield SlowSubscription(self, group, topics)
 
     async def step(record, _attempt):
@@ -86,7 +86,7 @@ class SlowLog(MemoryLog):
     """A log whose commits take a while."""
 
     @asynccontextmanager
-    async def subscribe(self, group, topics):
+    async def subscribe(self, group, topics, *, on_revoked=None):
         subscription = MemorySubscription(self, group, topics)
         commit = subscription.commit
 
@@ -104,9 +104,9 @@ async def test_a_stop_drains_what_is_in_hand(bench):
     gate, stop = asyncio.Event(), asyncio.Event()
 
     class Draining(Worker):
-        async def _drain(self):
+        async def _drain(self, places, budget):
             gate.set()
-            await super()._drain()
+            await super()._drain(places, budget)
 
     async def step(_record, _attempt):
         await gate.wait()
@@ -159,7 +159,7 @@ class AbsentLog(MemoryLog):
     failures = 0
 
     @asynccontextmanager
-    async def subscribe(self, group, topics):
+    async def subscribe(self, group, topics, *, on_revoked=None):
         subscription = MemorySubscription(self, group, topics)
         poll = subscription.poll
 

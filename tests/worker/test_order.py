@@ -98,7 +98,7 @@ class DeafLog(MemoryLog):
     refusals = 0
 
     @asynccontextmanager
-    async def subscribe(self, group, topics):
+    async def subscribe(self, group, topics, *, on_revoked=None):
         subscription = MemorySubscription(self, group, topics)
         commit = subscription.commit
 

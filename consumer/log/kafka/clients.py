@@ -1,0 +1,136 @@
+"""
+Consuming clients, harnessed: opened with a deadline, closed within a budget, faults as ours.
+
+The only place that reaches into aiokafka's consumer where its public face has no word for
+what is needed. What is read with a client is elsewhere.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from consumer.errors import LogUnavailable
+from consumer.log.kafka.faults import describe_error, name_of
+from consumer.log.kafka.place import KafkaPlace, client_options
+
+CLOSE_BUDGET = timedelta(seconds=3)
+"""How long a client may take to say goodbye; then it is cut off."""
+
+# The client tells every failed request, to a logger of its own. What an operator has to know
+# is told by us; these lines are neither in our list nor in our form.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+
+@contextmanager
+def faults_as_ours(doing: str) -> Iterator[None]:
+    """Raise LogUnavailable, with a sentence, for what Kafka or its client reports meanwhile."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise LogUnavailable(f"{doing}: Kafka does not answer") from exc
+    except (KafkaError, OSError) as exc:
+        raise LogUnavailable(f"{doing}: {sentence_of(exc)}") from exc
+
+
+def sentence_of(fault: BaseException) -> str:
+    """Return what is the matter, and what to do where that is known. Never what was sent."""
+    if isinstance(fault, KafkaConnectionError | OSError):
+        return f"Kafka does not answer ({name_of(fault)})"
+    if isinstance(fault, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+        return f"Kafka says {name_of(fault)}: `fal-consumer topics acls` prints the rights needed"
+    return f"Kafka says {describe_error(fault)}"
+
+
+@asynccontextmanager
+async def open_consumer(
+    place: KafkaPlace, *, deadline: timedelta, doing: str, **options: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """
+    Give a connected consumer that reads nothing yet; leaving closes it within CLOSE_BUDGET.
+
+    Commits are never automatic, and what has no committed offset starts at the earliest
+    record. Raises LogUnavailable when Kafka cannot be reached within the deadline.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(place), enable_auto_commit=False, auto_offset_reset="earliest", **options
+    )
+    try:
+        with faults_as_ours(doing):
+            async with asyncio.timeout(deadline.total_seconds()):
+                await consumer.start()
+        yield consumer
+    finally:
+        await close_consumer(consumer)
+
+
+async def close_consumer(consumer: AIOKafkaConsumer, budget: timedelta = CLOSE_BUDGET) -> None:
+    """Close a consumer, and cut it off when Kafka does not answer within the budget."""
+    closing = asyncio.ensure_future(consumer.stop())
+    try:
+        await asyncio.wait({closing}, timeout=budget.total_seconds())
+    finally:
+        if not closing.done():
+            closing.cancel()
+        cutting = asyncio.ensure_future(_cut_off(consumer, closing))
+        await asyncio.shield(cutting)
+
+
+async def _cut_off(consumer: Any, closing: "asyncio.Future[None]") -> None:
+    """End what a cancelled `stop` left behind: its tasks and its connections."""
+    await asyncio.wait({closing})
+    if not closing.cancelled() and closing.exception() is None:
+        return
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    tasks = [getattr(coordinator, name, None) for name in names]
+    tasks.append(getattr(fetcher, "_fetch_task", None))
+    tasks += getattr(fetcher, "_pending_tasks", ())
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    try:
+        async with asyncio.timeout(CLOSE_BUDGET.total_seconds()):
+            await consumer._client.close()  # noqa: SLF001
+    except (TimeoutError, KafkaError, OSError):
+        return  # the process keeps a socket for a while; nothing waits for it
+
+
+async def partitions_of(
+    consumer: AIOKafkaConsumer, names: Sequence[str], *, deadline: timedelta
+) -> list[TopicPartition]:
+    """
+    Return the partitions of topics, all of which exist.
+
+    Raises LogUnavailable for one that does not, or that may not be seen.
+    """
+    with faults_as_ours("looking for topics"):
+        async with asyncio.timeout(deadline.total_seconds()):
+            if not await consumer._client.set_topics(names):  # noqa: SLF001
+                raise LogUnavailable("looking for topics: Kafka does not answer")
+    found = {name: consumer.partitions_for_topic(name) for name in names}
+    missing = sorted(name for name, numbers in found.items() if not numbers)
+    if missing:
+        raise LogUnavailable(
+            f"Kafka has no topic {', '.join(missing)} that this user may read: "
+            "`fal-consumer topics create` makes them, `topics acls` prints what they need"
+        )
+    return [TopicPartition(name, number) for name in names for number in sorted(found[name])]
+
+
+def position_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Return the next offset that will be read, or None: at once, which `position` is not."""
+    assignment = getattr(consumer._subscription.subscription, "assignment", None)  # noqa: SLF001
+    state = assignment.state_value(partition) if assignment is not None else None
+    return state.position if state is not None and state.has_valid_position else None

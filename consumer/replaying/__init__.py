@@ -1,0 +1,29 @@
+"""
+Putting records back on a log: a span of a topic, or dead letters. Knows ports only.
+
+What marks a copy, and what a dead letter says of itself, is in `core.replay`.
+"""
+
+from consumer.replaying.letters import (
+    FoundLetter,
+    Wanted,
+    find_letters,
+    letter_at,
+    replay_letters,
+)
+from consumer.replaying.replayer import Pace, Replayer, Shown
+from consumer.replaying.spans import Span, Tally, chosen
+
+__all__ = [
+    "FoundLetter",
+    "Pace",
+    "Replayer",
+    "Shown",
+    "Span",
+    "Tally",
+    "Wanted",
+    "chosen",
+    "find_letters",
+    "letter_at",
+    "replay_letters",
+]
