@@ -9,7 +9,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo test test-quick lint format bench drill generate kafka image image-test clean
+.PHONY: help install demo demo-cluster test test-quick lint format bench drill generate kafka image image-test clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## simulator and service on free ports, a few hundred requests with faults; KEEP=1 stays up
 	@$(BIN)/fal-consumer demo $(if $(KEEP),--keep)
+
+demo-cluster: $(STAMP) ## the demo on real Kafka, while the broker and a worker are killed
+	@$(BIN)/fal-consumer demo --cluster $(if $(KEEP),--keep)
 
 lint: $(STAMP) ## ruff, mypy, import rules, hadolint
 	$(BIN)/ruff check .

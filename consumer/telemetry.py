@@ -41,6 +41,8 @@ LOG_EVENTS = frozenset(
         "log.gap",
         "log.trimmed",
         "log.unavailable",
+        "producer.ended",
+        "producer.started",
         "record.dead_lettered",
         "record.handled",
         "record.parked",

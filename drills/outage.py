@@ -17,6 +17,7 @@ from pathlib import Path
 from consumer.core.completion import delivery_from
 from consumer.core.event import Topic, decode
 from consumer.simulator import SimulatorConfig
+from consumer.telemetry import configure_logs
 from consumer.testing.rig import ServiceProcess
 from drills.load import Load, Mix, mark_of
 from drills.stage import KafkaStage, Plan, Timeline, open_stage, until
@@ -216,6 +217,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=Size.seconds)
     chosen = parser.parse_args()
     size = Size(backlog=chosen.backlog, rate=chosen.rate, seconds=chosen.seconds)
+    configure_logs(level="error", format="json")
     with tempfile.TemporaryDirectory(prefix="fal-consumer-outage-") as folder:
         report = asyncio.run(run_outage(Path(folder), size))
     print(report)

@@ -163,6 +163,10 @@ class KafkaStage:
         """Return how many records wait in the spools of the receiver's folder."""
         return await asyncio.to_thread(_waiting, self.receiver.folder / "spool")
 
+    def tracebacks(self) -> int:
+        """Return how many tracebacks all processes wrote beside their log lines."""
+        return sum(path.read_bytes().count(b"\nTraceback") for path in self._folder.glob("*-*.log"))
+
     def told(self, event: str) -> Iterator[dict[str, Any]]:
         """Give the lines of this event from the logs of all receivers, all starts."""
         for path in sorted(self._folder.glob("receive-*.log")):

@@ -2,19 +2,26 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from consumer.core.command import command_event
-from consumer.core.completion import completion_of_answer, reconciled_event
+from consumer.core.completion import completion_of_answer, parse_webhook, reconciled_event
+from consumer.core.event import EventType
 from consumer.core.fact import FactName, Witness, fact_event, new_fact
 from consumer.core.lifecycle import REQUEST_TABLE, SUBMISSION_TABLE
 from consumer.core.result import Correlation, result_event, result_of
-from tests.core.strategies import NOW, REQUEST_ID
+from consumer.core.text import dump_json
+from consumer.errors import UndecodableEvent
+from docs import asyncapi
+from tests.core.strategies import NOW, REQUEST_ID, json_objects, json_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -137,3 +144,101 @@ def test_every_fact_is_explained():
 
     assert set(FactName) - raising == set(generate._NEEDS)
     assert not raising & set(generate._NEEDS)
+
+
+@given(
+    json_objects,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "status": st.sampled_from(["OK", "ERROR", "DONE", None]),
+            "payload": json_values,
+            "error": json_values,
+            "request_id": st.one_of(st.just(REQUEST_ID), st.none()),
+        },
+    ),
+)
+def test_schema_of_webhooks_holds_what_is_accepted_and_nothing_else(rest, fields):
+    """A body is valid by its schema exactly when it is accepted as that of its request."""
+    body = {"request_id": REQUEST_ID, "status": "OK"} | rest | fields
+    try:
+        parse_webhook(dump_json(body), REQUEST_ID)
+        is_accepted = True
+    except UndecodableEvent:
+        is_accepted = False
+
+    assert is_accepted == Draft202012Validator(schema("completion.webhook.v1")).is_valid(body)
+
+
+# ---------------------------------------------------------------- the AsyncAPI document
+
+
+def refs(value) -> list[str]:
+    """Return every `$ref` in a document."""
+    if isinstance(value, dict):
+        return [value["$ref"]] if "$ref" in value else refs(list(value.values()))
+    return [ref for item in value for ref in refs(item)] if isinstance(value, list) else []
+
+
+def test_asyncapi_names_what_exists():
+    """Each reference of the AsyncAPI document leads to a part of it or to a schema's file."""
+    document = asyncapi.document()
+
+    for ref in refs(document):
+        if ref.startswith("./"):
+            assert (ROOT / "schemas" / ref).is_file()
+            continue
+        place = document
+        for step in ref.removeprefix("#/").split("/"):
+            place = place[step]
+        assert place
+
+
+def test_asyncapi_has_a_schema_for_each_type():
+    """The message of each event type names the schema of its value, and the type itself."""
+    messages = asyncapi.document()["components"]["messages"]
+
+    assert [(kind.value, f"./{asyncapi.short_name(kind)}.schema.json") for kind in EventType] == [
+        (one["headers"]["properties"]["ce_type"]["const"], one["payload"]["$ref"])
+        for name, one in messages.items()
+        if name != "dead-letter"
+    ]
+
+
+def read_yaml(lines: list[str]):
+    """Return the value of block YAML as `yaml_lines` writes it: two spaces a level."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith(" "):
+            found[-1][1].append(line[2:])
+        else:
+            found.append((line, []))
+    if found[0][0].startswith("-"):
+        return [
+            read_yaml(inner) if inner else scalar(line.removeprefix("- ")) for line, inner in found
+        ]
+    pairs = [(re.fullmatch(r'("(?:[^"\\]|\\.)*"|[^:"]+):(?: (.+))?', line), i) for line, i in found]
+    return {scalar(pair[1]): read_yaml(i) if i else scalar(pair[2]) for pair, i in pairs}
+
+
+def scalar(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        assert re.fullmatch(r"[A-Za-z$][^:#,{}\[\]&*!|>\"%@`]*", text.replace("`", ""))
+        return text
+
+
+def test_yaml_says_what_the_document_says():
+    """The YAML, read again, is the document."""
+    lines = asyncapi.asyncapi_yaml().splitlines()
+
+    assert asyncapi.document() == read_yaml([line for line in lines if not line.startswith("#")])
+
+
+@given(st.recursive(json_values, lambda inner: st.lists(inner, min_size=1), max_leaves=3))
+def test_texts_are_quoted_where_yaml_would_take_them_for_something_else(value):
+    """Any mapping survives: words like `yes`, numbers, colons and line ends are quoted."""
+    document = {"a": value, "yes": "no", "1": "null", "b: c": "# d", "e": " f "}
+
+    assert document == read_yaml(list(asyncapi.yaml_lines(document)))

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -21,12 +22,12 @@ from consumer.app.values import utc_now
 from consumer.core.command import command_event
 from consumer.core.event import encode
 from consumer.core.standing import Request, State
+from consumer.errors import LogUnavailable
 from consumer.ports import Ledger, Log, RequestFilter
 from consumer.settings import Address, Settings
 from consumer.simulator import Simulator, SimulatorConfig
 
 ENDPOINTS = ("fal-ai/flux/dev", "fal-ai/flux-2", "fal-ai/kling-video/v2/master")
-_AT_ONCE = 20
 _PAUSE_S = 0.1
 _PAGE = 1000
 
@@ -81,6 +82,7 @@ class Demo:
     ledger: Ledger
     settings: Settings
     total: int
+    at_once: int = 20
 
     async def play(self) -> AsyncIterator[Progress]:
         """
@@ -88,7 +90,7 @@ class Demo:
         """
         sent = 0
         while True:
-            for number in range(sent, min(sent + _AT_ONCE, self.total)):
+            for number in range(sent, min(sent + self.at_once, self.total)):
                 await self._submit(number)
                 sent = number + 1
             requests = await self.requests()
@@ -120,8 +122,14 @@ class Demo:
             "input": {"prompt": f"a red apple on a white table, number {number}"},
             "tags": {"batch": f"b{number // 100}"},
         }
-        event = command_event(fields, source="fal-consumer/demo", at=utc_now())
-        await self.log.append(encode(event))
+        record = encode(command_event(fields, source="fal-consumer/demo", at=utc_now()))
+        while True:
+            try:
+                await self.log.append(record)
+            except LogUnavailable:  # once more: its id is the same, so it is still one command
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
 
     async def _is_over(self, requests: Sequence[Request]) -> bool:
         books = self.simulator.books()
@@ -136,10 +144,7 @@ class Demo:
 @asynccontextmanager
 async def open_demo(folder: Path, *, total: int, seed: int) -> AsyncIterator[Demo]:
     """Open a simulator and a service that knows nothing but its address, on free ports."""
-    config = SimulatorConfig(
-        seed=seed, time_scale=0.05, late_s=100.0, weights=WEIGHTS, queue_s=(0.5, 6.0)
-    )
-    async with Simulator(config) as simulator:
+    async with Simulator(traffic(seed)) as simulator:
         settings = settings_for(simulator, folder)
         async with open_service(settings) as service:
             backends = service.backends
@@ -161,23 +166,34 @@ async def open_demo(folder: Path, *, total: int, seed: int) -> AsyncIterator[Dem
                     stop.set()
 
 
+def traffic(seed: int) -> SimulatorConfig:
+    """Return what the simulator plays."""
+    return SimulatorConfig(
+        seed=seed, time_scale=0.05, late_s=100.0, weights=WEIGHTS, queue_s=(0.5, 6.0)
+    )
+
+
 def settings_for(simulator: Simulator, folder: Path) -> Settings:
     """Return settings that point a service at a simulator, its spans short."""
-    port = free_port()
-    return Settings(
-        fal_key=SecretStr("demo-key:demo-secret"),
-        listen=Address("127.0.0.1", port),
-        console_listen=Address("127.0.0.1", 0),
-        public_url=f"http://127.0.0.1:{port}",
-        accounts=(SimulatorConfig(seed=0).account,),
-        data_dir=folder,
-        jwks_url=simulator.jwks_url,
-        queue_url=simulator.url,
-        api_url=simulator.platform_url,
-        cancel_queued_after=timedelta(seconds=3),
-        first_check_s=2.0,
-        log_reserve_bytes=0,
-    )
+    return Settings(**chosen_for(simulator, folder, free_port()))
+
+
+def chosen_for(simulator: Simulator, folder: Path, port: int) -> dict[str, Any]:
+    """Return the same by name, for a receiver on that port."""
+    return {
+        "fal_key": SecretStr("demo-key:demo-secret"),
+        "listen": Address("127.0.0.1", port),
+        "console_listen": Address("127.0.0.1", 0),
+        "public_url": f"http://127.0.0.1:{port}",
+        "accounts": (SimulatorConfig(seed=0).account,),
+        "data_dir": folder,
+        "jwks_url": simulator.jwks_url,
+        "queue_url": simulator.url,
+        "api_url": simulator.platform_url,
+        "cancel_queued_after": timedelta(seconds=3),
+        "first_check_s": 2.0,
+        "log_reserve_bytes": 0,
+    }
 
 
 def free_port() -> int:

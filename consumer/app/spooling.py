@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from consumer.app.values import spool_limits, utc_now
 from consumer.errors import ConfigError
@@ -21,6 +21,20 @@ def look_at_spools(settings: Settings) -> "Sequence[SpoolLook]":
     from consumer.log.spool import upkeep  # noqa: PLC0415
 
     return upkeep.look_at_spools(DataFolder(settings.data_dir).spools)
+
+
+def spool_finding(settings: Settings) -> tuple[Literal["ok", "warning"], str]:
+    """Return what `check` says of the spools. Blocks. Raises LogUnavailable."""
+    looks = look_at_spools(settings)
+    waiting = sum(look.waiting.total() for look in looks)
+    if unreadable := sum(look.unreadable for look in looks):
+        return "warning", f"{unreadable} files cannot be read: look at the disk"
+    if refused := sum(look.refused for look in looks):
+        return "warning", f"{refused} records refused by Kafka: see fal-consumer spool show"
+    free = sum(1 for look in looks if look.holder is None and look.waiting.total())
+    if free:
+        return "warning", f"{waiting} events wait, {free} spools held by nobody: start a receiver"
+    return "ok", f"{waiting} events wait" if waiting else "nothing waits"
 
 
 async def refused_records(settings: Settings) -> "AsyncGenerator[RefusedRecord, None]":

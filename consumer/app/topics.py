@@ -1,7 +1,7 @@
 """The topics of the settings' Kafka: looked at, made, and who may use them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from consumer.app.cluster import kafka_place
@@ -91,8 +91,10 @@ async def look_at_topics(settings: Settings, role: Role | None = None) -> Cluste
     needs = topic_needs(place, max_body_bytes=settings.max_body_bytes)
     async with open_administration(place) as administration:
         states = await administration.states(needs)
-        findings = [_of_brokers(place, administration.brokers)]
-        findings += await _of_requests(administration, settings.max_body_bytes)
+        answering = await administration.answering()
+        findings = [_of_brokers(place, administration.brokers, len(answering), states)]
+        for broker in answering:
+            findings += await _of_requests(administration, broker, settings.max_body_bytes)
         if all(state.found for state in states):
             parts = _PARTS[role] if role else ()
             findings.append(("rights", rights_finding(states, parts)))
@@ -110,9 +112,7 @@ async def make_topics(settings: Settings, order: MakeOrder) -> Sequence[Step]:
     """
     place = _place(settings)
     _refuse_few_copies(place, order)
-    needs = topic_needs(
-        place, max_body_bytes=settings.max_body_bytes, replication=order.replication
-    )
+    needs = topic_needs(place, max_body_bytes=settings.max_body_bytes)
     async with open_administration(place) as administration:
         states = await administration.states(needs)
         steps = await _made(administration, states, order)
@@ -147,37 +147,47 @@ def _refuse_few_copies(place: KafkaPlace, order: MakeOrder) -> None:
         raise ConfigError([mistake])
 
 
-def _of_brokers(place: KafkaPlace, brokers: int) -> tuple[str, Finding]:
+def _of_brokers(
+    place: KafkaPlace, known: int, answering: int, states: Sequence[TopicState]
+) -> tuple[str, Finding]:
     name = env_name("kafka_single_broker")
-    text = f"{brokers} at {', '.join(place.servers)}"
+    text = f"{answering} of {known} answer, by way of {', '.join(place.servers)}"
+    if answering < known:
+        return "brokers", Finding(
+            "failed", f"{text}: start those that are down, or let us reach them"
+        )
+    if place.is_single_broker and known < REPLICATION:
+        return "brokers", Finding("ok", f"{text}; one copy of each record ({name})")
     if place.is_single_broker:
-        if brokers < REPLICATION:
-            return "brokers", Finding("ok", f"{text}, one copy of each record ({name})")
         return "brokers", Finding("warning", f"{text}: enough for three copies, unset {name}")
-    if brokers < REPLICATION:
-        text += f": {REPLICATION} copies need as many brokers; on a single one set {name}"
-        return "brokers", Finding("failed", text)
-    return "brokers", Finding("ok", text)
+    if known >= REPLICATION:
+        return "brokers", Finding("ok", text)
+    if all(state.found and state.found.replication >= REPLICATION for state in states):
+        return "brokers", Finding("warning", f"{text}: fewer than copies, so some are down")
+    text += f": {REPLICATION} copies need as many brokers; on a single one set {name}"
+    return "brokers", Finding("failed", text)
 
 
 async def _of_requests(
-    administration: Administration, max_body_bytes: int
+    administration: Administration, broker: int, max_body_bytes: int
 ) -> list[tuple[str, Finding]]:
     """Return what stands in the way of a request with our largest record, where it can be seen."""
-    told, needed = (
-        await administration.maybe_broker_config(_REQUEST_BYTES),
-        request_bytes(max_body_bytes),
-    )
+    told = await administration.maybe_broker_config(broker, _REQUEST_BYTES)
+    needed = request_bytes(max_body_bytes)
     if told is None or not told.isdigit() or int(told) >= needed:
         return []
-    text = f"{_REQUEST_BYTES} {told}, needs {needed}: raise it on the brokers"
-    return [("requests", Finding("failed", text))]
+    text = f"{_REQUEST_BYTES} {told}, needs {needed}: raise it there"
+    return [(f"broker {broker}", Finding("failed", text))]
 
 
 async def _made(
     administration: Administration, states: Sequence[TopicState], order: MakeOrder
 ) -> dict[str, Step]:
-    missing = [state.needs for state in states if state.is_missing]
+    missing = [
+        replace(state.needs, replication=order.replication or state.needs.replication)
+        for state in states
+        if state.is_missing
+    ]
     refused = {
         one.topic: one.problem
         for one in await administration.create(

@@ -3,8 +3,9 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 import click
@@ -23,9 +24,14 @@ _DEADLINE_S = 120.0
 @click.command(cls=Explained, example="fal-consumer demo --requests 500")
 @click.option("--requests", "total", default=300, show_default=True, help="How many jobs to play.")
 @click.option("--seed", default=20261123, show_default=True, help="Which traffic to draw.")
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="On real Kafka, each part a process; the broker and a worker are killed on the way.",
+)
 @click.option("--keep", is_flag=True, help="Stay up afterwards and print the addresses.")
 @click.pass_context
-def demo(ctx: click.Context, total: int, seed: int, keep: bool) -> None:
+def demo(ctx: click.Context, total: int, seed: int, cluster: bool, keep: bool) -> None:
     """
     See the service work: no key, no network, nothing to configure.
 
@@ -35,17 +41,23 @@ def demo(ctx: click.Context, total: int, seed: int, keep: bool) -> None:
     """
     if total < 1:
         raise click.BadParameter("at least 1", param_hint="--requests")
-    adds_up = run_loop(_demo(total, seed, keep=keep), fast=True)
+    adds_up = run_loop(_demo(total, seed, is_cluster=cluster, keep=keep), fast=True)
     ctx.exit(0 if adds_up else 1)
 
 
-async def _demo(total: int, seed: int, *, keep: bool) -> bool:
+async def _demo(total: int, seed: int, *, is_cluster: bool, keep: bool) -> bool:
     screen = Console(stderr=True, highlight=False)
     with _folder(keep=keep) as folder, (folder / "service.log").open("w") as log:
         configure_logs(level="info", format="json", stream=log)
-        async with open_demo(folder / "data", total=total, seed=seed) as playing:
+        if is_cluster:
+            screen.print("starting Kafka, a receiver and two workers")
+        async with _opened(
+            folder / "data", total, seed, _teller(screen) if is_cluster else None
+        ) as playing:
             screen.print(f"simulator of fal  {playing.simulator.url}")
             screen.print(f"receiver          {playing.receiver_url}")
+            if is_cluster:
+                screen.print(f"Kafka             {playing.settings.log_url}")
             screen.print(f"data folder       {folder / 'data'}\n")
             in_time = await _play(playing, screen)
             counted = await playing.tally()
@@ -55,6 +67,21 @@ async def _demo(total: int, seed: int, *, keep: bool) -> bool:
             if keep:
                 await _stay(playing, folder, screen)
         return in_time and not counted.mistakes
+
+
+def _teller(screen: Console) -> Callable[[str], None]:
+    began = time.monotonic()
+    return lambda line: screen.print(f"{time.monotonic() - began:5.1f} s  {line}")
+
+
+def _opened(
+    folder: Path, total: int, seed: int, tell: Callable[[str], None] | None
+) -> AbstractAsyncContextManager[Demo]:
+    if tell is None:
+        return open_demo(folder, total=total, seed=seed)
+    from consumer.app.demo_cluster import open_cluster_demo  # noqa: PLC0415  needs the extra `dev`
+
+    return open_cluster_demo(folder, total=total, seed=seed, tell=tell)
 
 
 @contextmanager

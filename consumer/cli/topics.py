@@ -77,7 +77,7 @@ def check(settings: "Settings", *, as_json: bool) -> None:
     "--replication",
     type=click.IntRange(1, 100),
     default=None,
-    help="Copies of each record. [default: 3, or 1 with FAL_CONSUMER_KAFKA_SINGLE_BROKER]",
+    help="Likewise: copies of each record. [default: 3; with a single broker 1]",
 )
 @click.option("--fix", is_flag=True, help="Set configuration that is not as needed.")
 @click.option("--dry-run", is_flag=True, help="Only ask the brokers whether they would.")

@@ -49,7 +49,7 @@ async def _serve(folder: Path, brokers: int) -> None:
             click.echo(f"  broker {broker.node}: process {broker.pid}, {broker.log_file}", err=True)
         click.echo("for fal-consumer receive, work and check:", err=True)
         click.echo(f"  export FAL_CONSUMER_LOG_URL=kafka://{cluster.servers}", err=True)
-        if brokers == 1:
+        if brokers < 3:
             click.echo("  export FAL_CONSUMER_KAFKA_SINGLE_BROKER=true", err=True)
         async with asyncio.TaskGroup() as group:
             for broker in cluster.brokers:

@@ -50,7 +50,10 @@ class CancelStale:
     async def _look_at(self, due: Due) -> None:
         try:
             wait = await self._cancel_if_stale(due)
-        except (LedgerUnavailable, LogUnavailable):
+        except LedgerUnavailable:
+            raise
+        except LogUnavailable:
+            await self._ledger.put_off(due, self._policies.retry_base)
             raise
         except ConsumerError as exc:
             # One request that fal cannot be asked about must not hold up the others.

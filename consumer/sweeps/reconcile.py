@@ -164,7 +164,11 @@ class Reconcile:
                 await self._give_up_without_endpoint(request)
             else:
                 gap = await self._on_status(item, item.answer, gap)
-        except (LedgerUnavailable, LogUnavailable):
+        except LedgerUnavailable:
+            raise
+        except LogUnavailable:
+            # The lease goes back: what fal told is asked again as soon as the log answers.
+            await self._ledger.put_off(item.due, self._policies.retry_base)
             raise
         except ConsumerError as exc:
             self._tell_error(exc, request)

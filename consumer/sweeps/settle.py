@@ -15,7 +15,14 @@ from consumer.core.fact import FactName, Witness
 from consumer.core.policy import Policies
 from consumer.core.result import OutputMissing, bare_result, result_of
 from consumer.core.standing import End, Request, State
-from consumer.errors import ConsumerError, FalRefused, SchemaDrift, Unavailable, UndecodableEvent
+from consumer.errors import (
+    ConsumerError,
+    FalRefused,
+    LogUnavailable,
+    SchemaDrift,
+    Unavailable,
+    UndecodableEvent,
+)
 from consumer.handlers.answers import ask_result
 from consumer.handlers.fetch import Outputs
 from consumer.handlers.results import Results, correlation_of
@@ -123,6 +130,9 @@ class SettleEnds:
             return
         try:
             await self._settler.settle(request)
+        except LogUnavailable:
+            await self._ledger.put_off(due, self._policies.retry_base)
+            raise
         except Unavailable:
             raise
         except ConsumerError as exc:

@@ -10,8 +10,13 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from consumer.settings import env_name
 
 _READY_TIMEOUT_S = 30.0
 
@@ -140,3 +145,25 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def environ_of(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Return the environment that says what these settings say, by field name.
+
+    Without addresses and the data folder: each process has its own.
+    """
+    own = ("listen", "console_listen", "data_dir")
+    return {
+        env_name(field): _text(value)
+        for field, value in chosen.items()
+        if field not in own and value is not None
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

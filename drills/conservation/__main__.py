@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from consumer.telemetry import configure_logs
 from drills.conservation import Size, run_conservation
 from drills.conservation.count import told_briefly
 
@@ -23,6 +24,7 @@ def main() -> int:
     if chosen.folder:
         chosen.folder.mkdir(parents=True)
     size = Size(deliveries=chosen.deliveries, rate=chosen.rate, seed=chosen.seed)
+    configure_logs(level="error", format="json")
     with tempfile.TemporaryDirectory(prefix="fal-consumer-conservation-") as folder:
         report = asyncio.run(run_conservation(chosen.folder or Path(folder), size))
     print(report)

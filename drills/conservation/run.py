@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,7 @@ class Size:
     deliveries: int = 200_000
     rate: float = 250.0
     job_rate: float = 2.0
+    jobs: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
     spans: Spans = field(default_factory=Spans)
     between_s: float = 10.0
     disk_mib: int = 256
@@ -59,7 +61,7 @@ async def run_conservation(folder: Path, size: Size) -> Report:
         disk = folder / "disk"
         is_mounted = stack.enter_context(small_disk(disk, size.disk_mib))
         plan = Plan(
-            SimulatorConfig(seed=size.seed, weights=WEIGHTS, time_scale=0.05, late_s=60.0),
+            SimulatorConfig(seed=size.seed, weights=size.jobs, time_scale=0.05, late_s=60.0),
             receiver_folder=disk / "receiver" if is_mounted else None,
             environ={
                 "FAL_CONSUMER_FIRST_CHECK_S": "2",
@@ -109,6 +111,7 @@ class _Run:
             await self._until_over(log)
             await self._stage.stop()
             report.spooled = self._count_spooled()
+            report.tracebacks = self._stage.tracebacks()
             books = self._stage.simulator.books()
             await count_topics(log, posted, books, report)
         async with open_ledger(self._stage.settings) as ledger:

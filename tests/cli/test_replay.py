@@ -3,8 +3,13 @@
 import json
 from base64 import b64decode
 
+import click
 import pytest
+from click.exceptions import Exit
 
+from consumer.cli.replay import new_replay, tell
+from consumer.cli.replay import replay as command
+from consumer.replaying import Tally
 from tests.cli.letters import copies, lines, records
 
 WHY = ("--reason", "read  again\tby the new version")
@@ -170,3 +175,28 @@ def test_a_replay_needs_a_reason(filled):
     assert (2, 2) == (without.returncode, empty.returncode)
     assert "--reason" in without.stderr
     assert "1 to 200 printable characters" in empty.stderr
+
+
+def test_a_cut_says_how_far_it_came(filled):
+    """A log that takes nothing ends it with 1 and its reason; what was put back is said."""
+    filled.environ["FAL_CONSUMER_LOG_RESERVE_BYTES"] = str(1 << 40)
+
+    shown = replay(filled, *EVERYTHING)
+
+    assert (1, "") == (shown.returncode, shown.stdout)
+    assert "cut after 0 put back" in shown.stderr
+    assert "free space is below the reserve" in shown.stderr
+    assert [] == keys(filled)
+
+
+def test_not_every_refusal_is_named(capsys):
+    """Of many refused records the first are named, and the rest are counted."""
+    context = click.Context(command)
+    tally = Tally(refused=[f"results/0/{number}: too large" for number in range(25)])
+
+    with context, pytest.raises(Exit) as ended:
+        tell(tally, new_replay("why"), is_dry=False, as_json=False)
+
+    said = capsys.readouterr().err
+    assert 1 == ended.value.exit_code
+    assert (20, True) == (said.count("not put back"), "and 5 more" in said)

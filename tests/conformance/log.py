@@ -62,7 +62,7 @@ def place_of(record: Record) -> Place:
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Return when the condition holds; fail when it does not soon."""
     async with asyncio.timeout(SOON.total_seconds()):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110  what is asked tells nobody
             await asyncio.sleep(0.05)
 
 
@@ -471,7 +471,7 @@ async def lets_members_share_a_group(backend: Backend) -> None:
 
         async def both_read() -> bool:
             for subscription, records in zip((one, two), found, strict=True):
-                records += await subscription.poll(max_records=100, timeout=NOW)
+                records.extend(await subscription.poll(max_records=100, timeout=NOW))
                 await subscription.commit(low_water(records))
             await log.append(record(f"key-{len(found[0]) + len(found[1])}"))
             return all(found)

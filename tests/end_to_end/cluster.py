@@ -5,13 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from consumer.app import open_ledger, open_log
 from consumer.app.topics import MakeOrder, make_topics
-from consumer.settings import Address, Settings, env_name
+from consumer.settings import Settings
 from consumer.simulator import Simulator, SimulatorConfig
-from consumer.testing.rig import ServiceProcess, free_port
+from consumer.testing.rig import ServiceProcess, environ_of, free_port
 from tests.end_to_end.stage import Stage, choices
 
 SECRET = "0123456789abcdef" * 4
@@ -52,21 +50,3 @@ async def open_cluster(
         log = await stack.enter_async_context(open_log(settings))
         ledger = await stack.enter_async_context(open_ledger(settings))
         yield Stage(sim, settings, f"http://127.0.0.1:{port}", log, ledger)
-
-
-def environ_of(chosen: dict[str, Any]) -> dict[str, str]:
-    """Return the environment that says what these settings say."""
-    own = ("listen", "console_listen", "data_dir")  # each process has its own
-    return {
-        env_name(field): _text(value)
-        for field, value in chosen.items()
-        if field not in own and value is not None
-    }
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple) and not isinstance(value, Address):
-        return ",".join(value)
-    return str(value)

@@ -1,7 +1,6 @@
 """What readers in other languages meet: every kind of record, and the programs of the docs."""
 
 import asyncio
-import json
 import os
 import re
 import sys
@@ -133,7 +132,7 @@ async def read_all(place: KafkaPlace, *topics: Topic) -> list:
         await reader.seek_to_beginning()
         ends = await reader.end_offsets(names)
         async with asyncio.timeout(PATIENCE_S):
-            while [await reader.position(name) for name in names] != list(ends.values()):
+            while any([await reader.position(name) < ends[name] for name in names]):
                 got = await reader.getmany(timeout_ms=500)
                 records += [record for batch in got.values() for record in batch]
     return records
@@ -145,9 +144,8 @@ async def read_all(place: KafkaPlace, *topics: Topic) -> list:
 def blocks(heading: str) -> list[str]:
     """Return the code blocks that stand in docs/consume.md under a heading."""
     page = (DOCS / "consume.md").read_text(encoding="utf-8")
-    section = re.split(
-        r"^#+ ", page.partition(f"### {heading}\n")[2], maxsplit=1, flags=re.MULTILINE
-    )[0]
+    rest = page.partition(f"### {heading}\n")[2]
+    section = re.split(r"^#+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
     return re.findall(r"^```\w+\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -197,8 +195,3 @@ async def output_of(command: list[str]) -> bytes:
         said, _ = await process.communicate()
     assert 0 == process.returncode
     return said
-
-
-def as_json(text: bytes) -> object:
-    """Return the JSON value of a record, by the standard library alone."""
-    return json.loads(text)

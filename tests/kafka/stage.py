@@ -1,11 +1,13 @@
 """What the tests on a real Kafka share: a place with topics of its own, and logs on it."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import TopicAlreadyExistsError
 
 from consumer.core.event import NewRecord, Topic
 from consumer.devservers import make_topic
@@ -68,6 +70,31 @@ class Stage:
                 await producer.send_and_wait(
                     topic_name(self.place, topic), value, key=key, headers=headers
                 )
+
+    async def send_in_transactions(self, topic: Topic, count: int) -> None:
+        """Send records of one key, each in a transaction of its own, which leaves a marker."""
+        options = client_options(self.place)
+        async with AIOKafkaProducer(**options, transactional_id=self.prefix) as producer:
+            for number in range(count):
+                async with producer.transaction():
+                    await producer.send(topic_name(self.place, topic), b"%d" % number, key=b"key")
+
+    async def make_anew(self, topic: Topic) -> None:
+        """Delete a topic, and make it again under its name."""
+        admin = AIOKafkaAdminClient(**client_options(self.place))
+        await admin.start()
+        try:
+            await admin.delete_topics([topic_name(self.place, topic)])
+        finally:
+            await admin.close()
+        self.made.discard(topic)
+
+        async def is_made() -> bool:
+            with suppress(TopicAlreadyExistsError):
+                await self.make_topics(topic)
+            return topic in self.made
+
+        await until(is_made)
 
 
 def record(key="key", value=b"value", topic=Topic.COMPLETIONS) -> NewRecord:

@@ -300,7 +300,7 @@ async def test_a_fix_changes_what_it_names_and_nothing_else(place):
 
 async def test_what_the_brokers_refuse_is_told_with_their_reason(place):
     """More copies than brokers, or a value that is none, comes back as a sentence."""
-    needs = topic_needs(place, max_body_bytes=MIB, replication=7)[:1]
+    needs = [replace(topic_needs(place, max_body_bytes=MIB)[0], replication=7)]
     async with open_administration(place) as administration:
         (copies,) = await administration.create(needs, partitions=1, dry_run=True)
         (unknown,) = await administration.set_configs(
@@ -369,7 +369,8 @@ async def test_the_printed_rights_are_enough_and_not_more(tmp_path, kafka):
             await administration.wait_for([one.name for one in needs])
             seen = await administration.states(needs)
             writers = await administration.writers(guarded_names(seen))
-            limit = await administration.maybe_broker_config("socket.request.max.bytes")
+            (broker,) = await administration.answering()
+            limit = await administration.maybe_broker_config(broker, "socket.request.max.bytes")
         lacks = {}
         for name in ("receiver", "worker", "submitter"):
             async with open_administration(login(cluster, name, names[name])) as administration:

@@ -158,3 +158,19 @@ async def test_run_retention_trims_and_stops(tmp_path):
 
 async def held(log) -> int:
     return sum(len(span) for span in (await log.offsets(list(Topic))).values())
+
+
+async def test_free_pages_may_stay_for_what_comes(tmp_path):
+    """Without giving back, the file keeps its size; with it, it becomes small."""
+    file = LogFolder(tmp_path).file(1)
+    sizes = []
+    async with EmbeddedLog.open(tmp_path, clock=start, limits=NOBODY) as log:
+        await append_many(log, 200, size=50_000)
+        assert 200 == await log.trim(LATER, gives_back=False)
+    sizes.append(file.stat().st_size)
+    async with EmbeddedLog.open(tmp_path, clock=start, limits=NOBODY) as log:
+        await log.trim(LATER)
+    sizes.append(file.stat().st_size)
+
+    assert sizes[0] > 9_000_000
+    assert sizes[1] < 2_000_000

@@ -1,7 +1,7 @@
 """
 A process that appends through the spool and drains it; run by the tests beside it.
 
-Kafka is a file: a record is in it once its line is synced. Arguments: folder of the spools,
+Kafka is a file: a record is in it once its line is written. Arguments: folder of the spools,
 file that is Kafka, name, how often Kafka is away (0 to 1), largest file that may be written
 (0 = no bound), and how many events to append (0 = until killed). One line on standard output
 for each acknowledged event: its key.
@@ -34,7 +34,7 @@ def value_of(key: str) -> bytes:
 
 
 class FileKafka:
-    """Takes a record by a synced line: key and hash of the value. Away by chance, for a while."""
+    """Takes a record by a line: its key and the hash of its value. Away by chance, for a while."""
 
     def __init__(self, path: Path, away: float) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

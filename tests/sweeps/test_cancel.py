@@ -227,7 +227,7 @@ async def test_a_running_request_is_cancelled_at_its_finish_deadline(stage):
 
 
 async def test_a_log_that_is_away_is_told_to_the_loop(stage):
-    """Without a log the round fails, nothing is asked, and the lease brings the row back."""
+    """Without a log the round fails, nothing is asked, and the row is due again soon."""
     await stage.tracked(**FINISH_BY)
     stage.clock.advance(LIMIT)
     stage.log.refuse_next(LogUnavailable("away"))
@@ -235,7 +235,7 @@ async def test_a_log_that_is_away_is_told_to_the_loop(stage):
         await stage.cancel.round()
     before = asked(stage)
 
-    await after(stage, 3 * MINUTE)
+    await after(stage, 2 * SECOND)
 
     assert [] == before
     assert [("cancel", R1)] == asked(stage)

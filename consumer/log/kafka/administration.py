@@ -6,15 +6,13 @@ value or `LogUnavailable`. Nothing is deleted or made smaller here.
 """
 
 import asyncio
-import os
+import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     KafkaConnectionError,
@@ -34,7 +32,8 @@ from aiokafka.protocol.admin import (
 
 from consumer.errors import LogUnavailable
 from consumer.log.kafka.acls import Writers
-from consumer.log.kafka.place import KafkaPlace, client_options
+from consumer.log.kafka.place import KafkaPlace
+from consumer.log.kafka.reaching import DEADLINE, problem_of, reached
 from consumer.log.kafka.topics import (
     CONFIG_NAMES,
     TopicFound,
@@ -51,20 +50,13 @@ from consumer.log.kafka.wire import (
     operations_of,
 )
 
-_DEADLINE = timedelta(seconds=15)
 _LOOK_AGAIN_S = 0.05
+_GREETING_S = 3.0
 _ANY = 1
 _MATCH = 2
 _ALLOW = 3
 # Numbers of the protocol's filters: any operation and permission; patterns that match a name,
 # literal, prefixed or `*`; the permission to allow. Source: Apache Kafka protocol, DescribeAcls.
-_CONNECTION_OPTIONS = (
-    "security_protocol",
-    "ssl_context",
-    "sasl_mechanism",
-    "sasl_plain_username",
-    "sasl_plain_password",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +75,17 @@ class Administration:
 
     @property
     def brokers(self) -> int:
-        """How many brokers the cluster has now."""
+        """How many brokers the cluster names; without a quorum, dead ones too."""
         return len(self._client.cluster.brokers())
+
+    async def answering(self) -> Sequence[int]:
+        """Return which of these brokers take a connection from here, by number."""
+        found = []
+        for one in self._client.cluster.brokers():
+            with suppress(TimeoutError, KafkaError, OSError):
+                async with asyncio.timeout(_GREETING_S):
+                    found += [one.nodeId] if await self._client.ready(one.nodeId) else []
+        return found
 
     async def states(self, needs: Sequence[TopicNeeds]) -> Sequence[TopicState]:
         """Return each topic as it stands beside what it needs. Raises LogUnavailable."""
@@ -116,7 +117,7 @@ class Administration:
         topics: list[Any] = [
             (one.name, partitions, one.replication, [], list(one.configs.items())) for one in needs
         ]
-        timeout_ms = round(_DEADLINE.total_seconds() * 1000)
+        timeout_ms = round(DEADLINE.total_seconds() * 1000)
         request = CreateTopicsRequest(topics, timeout_ms, dry_run)
         answer = await self._ask(request, self._controller())
         return [
@@ -132,7 +133,7 @@ class Administration:
         Raises LogUnavailable when that takes too long.
         """
         try:
-            async with asyncio.timeout(_DEADLINE.total_seconds()):
+            async with asyncio.timeout(DEADLINE.total_seconds()):
                 for broker in [broker.nodeId for broker in self._client.cluster.brokers()]:
                     await self._wait_until_known(broker, names)
         except TimeoutError as exc:
@@ -150,9 +151,8 @@ class Administration:
             if code
         ]
 
-    async def maybe_broker_config(self, name: str) -> str | None:
+    async def maybe_broker_config(self, broker: int, name: str) -> str | None:
         """Return a value of a broker's configuration; None where this user may not see it."""
-        broker = self._client.get_random_node()
         request = DescribeConfigsRequest([(BROKER, str(broker), [name])])
         answer = await self._ask(request, broker)
         entries = [entry for resource in answer.resources for entry in resource[4]]
@@ -204,7 +204,7 @@ class Administration:
         except NodeNotReadyError:
             return True
         except KafkaError as exc:
-            raise LogUnavailable(_problem(exc)) from exc
+            raise LogUnavailable(problem_of(exc)) from exc
         return all(
             not topic["error_code"] and all(part["leader"] >= 0 for part in topic["partitions"])
             for topic in answer.to_object()["topics"]
@@ -215,57 +215,28 @@ class Administration:
         return controller.nodeId if controller else None
 
     async def _ask(self, request: Any, broker: int | None = None) -> Any:
-        chosen = self._client.get_random_node() if broker is None else broker
+        """Return the answer of that broker, else of the first that answers: one may be down."""
+        known = [one.nodeId for one in self._client.cluster.brokers()]
+        asked = random.sample(known, len(known)) if broker is None else [broker]
         try:
-            async with asyncio.timeout(_DEADLINE.total_seconds()):
-                return await self._client.send(chosen, request)
+            async with asyncio.timeout(DEADLINE.total_seconds()):
+                for one in asked:
+                    with suppress(NodeNotReadyError, KafkaConnectionError):
+                        return await self._client.send(one, request)
         except TimeoutError as exc:
             raise LogUnavailable("Kafka does not answer in time") from exc
         except NotImplementedError as exc:  # how the library says that no version fits
             raise LogUnavailable("Kafka is older than 2.3") from exc
         except (KafkaError, OSError) as exc:
-            raise LogUnavailable(_problem(exc)) from exc
+            raise LogUnavailable(problem_of(exc)) from exc
+        raise LogUnavailable(f"Kafka names brokers that cannot be reached: {_numbers(asked)}")
 
 
 @asynccontextmanager
 async def open_administration(place: KafkaPlace) -> AsyncIterator[Administration]:
     """Connect to a Kafka for questions about topics. Raises LogUnavailable with what failed."""
-    options = client_options(place)
-    client = AIOKafkaClient(**options)
-    try:
-        try:
-            async with asyncio.timeout(_DEADLINE.total_seconds()):
-                await client.bootstrap()
-        except TimeoutError as exc:
-            raise LogUnavailable(f"no answer from {', '.join(place.servers)}") from exc
-        except KafkaConnectionError as exc:
-            raise LogUnavailable(await _why(place, options)) from exc
-        except (KafkaError, OSError) as exc:
-            raise LogUnavailable(_problem(exc)) from exc
+    async with reached(place) as client:
         yield Administration(client)
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DEADLINE.total_seconds()):
-                await client.close()
-
-
-async def _why(place: KafkaPlace, options: Mapping[str, Any]) -> str:
-    """Return why no server takes us: the client only says that none does."""
-    said = []
-    known = {name: options[name] for name in _CONNECTION_OPTIONS if name in options}
-    for server in place.servers:
-        host, _, port = server.rpartition(":")
-        try:
-            async with asyncio.timeout(_DEADLINE.total_seconds() / 3):
-                connection = await create_conn(host.strip("[]"), int(port), **known)
-        except TimeoutError:
-            said.append(f"{server}: no answer")
-        except (KafkaError, OSError) as exc:
-            said.append(f"{server}: {_problem(exc)}")
-        else:
-            connection.close()
-            said.append(f"{server}: connected, but got no answer")
-    return "; ".join(said)
 
 
 def _found(told: Mapping[str, Any], configs: Mapping[str, str] | None) -> TopicFound:
@@ -281,6 +252,10 @@ def _found(told: Mapping[str, Any], configs: Mapping[str, str] | None) -> TopicF
     )
 
 
+def _numbers(brokers: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(brokers)))
+
+
 def _code_of(told: Mapping[str, Any] | None) -> type[KafkaError] | None:
     return for_code(told["error_code"]) if told else None
 
@@ -288,10 +263,3 @@ def _code_of(told: Mapping[str, Any] | None) -> type[KafkaError] | None:
 def _sentence(code: int, problem: str | None) -> str:
     name = for_code(code).__name__.removesuffix("Error")
     return f"{name}: {problem}" if problem else name
-
-
-def _problem(error: Exception) -> str:
-    """Return what went wrong, by the error's name and, of the system's errors, its words."""
-    if isinstance(error, OSError) and error.strerror:
-        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    return type(error).__name__.removesuffix("Error")

@@ -20,12 +20,15 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from consumer.core.text import printable
 from consumer.errors import LogUnavailable
 from consumer.log.kafka.faults import describe_error, name_of
 from consumer.log.kafka.place import KafkaPlace, client_options
 
 CLOSE_BUDGET = timedelta(seconds=3)
 """How long a client may take to say goodbye; then it is cut off."""
+
+_MAX_CHARS = 200
 
 # The client tells every failed request, to a logger of its own. What an operator has to know
 # is told by us; these lines are neither in our list nor in our form.
@@ -49,6 +52,9 @@ def sentence_of(fault: BaseException) -> str:
         return f"Kafka does not answer ({name_of(fault)})"
     if isinstance(fault, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         return f"Kafka says {name_of(fault)}: `fal-consumer topics acls` prints the rights needed"
+    if type(fault) is KafkaError:
+        # What the client makes of an answer that it has no word for, such as a fenced member's.
+        return f"the client of Kafka gave up: {printable(str(fault))[:_MAX_CHARS]}"
     return f"Kafka says {describe_error(fault)}"
 
 

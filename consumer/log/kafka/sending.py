@@ -92,8 +92,8 @@ class Sending(Wait):
     def settle(self, future: "asyncio.Future[RecordMetadata]") -> None:
         """Take the client's word: the record is durable, or its producer is at its end."""
         session = self.session
-        if session is None:
-            future.exception()
+        if session is None or future is not self.future:
+            future.exception()  # of a producer that has ended: its word is not asked for any more
             return
         if future.exception() is not None:
             session.end("")

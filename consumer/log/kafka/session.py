@@ -88,10 +88,22 @@ class Session:
         try:
             async with asyncio.timeout(2 * self._limits.request_timeout.total_seconds()):
                 await self._producer.start()
+                self._mind_sender()
                 await self._producer.client.set_topics(names)
         except BaseException:
             await self.close()
             raise
+
+    def _mind_sender(self) -> None:
+        """Be told ourselves when the client's sending loop breaks."""
+        sender = self._producer._sender  # noqa: SLF001
+        # Its own callback raises where no transaction waits, and the loop prints a traceback.
+        sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+        sender.sender_task.add_done_callback(self._note_sender_end)
+
+    def _note_sender_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.end("its sending loop broke")
 
     # ---------------------------------------------------------------- sending
 

@@ -131,16 +131,14 @@ class TopicState:
         return dict(finding.fix for finding in self.findings if finding.fix)
 
 
-def topic_needs(
-    place: KafkaPlace, *, max_body_bytes: int, replication: int | None = None
-) -> Sequence[TopicNeeds]:
+def topic_needs(place: KafkaPlace, *, max_body_bytes: int) -> Sequence[TopicNeeds]:
     """
     Return what each topic needs, for webhook bodies of up to `max_body_bytes`.
 
     A place with a single broker needs one replica; else three, of which two must have a
     record before it counts.
     """
-    copies = replication or (1 if place.is_single_broker else REPLICATION)
+    copies = 1 if place.is_single_broker else REPLICATION
     return [
         TopicNeeds(
             topic,

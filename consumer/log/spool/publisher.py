@@ -18,9 +18,9 @@ from consumer.errors import LogUnavailable, RecordRefused
 from consumer.log.spool.drain import Drain, DrainParts, note_refused
 from consumer.log.spool.gate import Gate
 from consumer.log.spool.holding import Holding, OpenSpool
-from consumer.log.spool.spool import Spool, SpoolLimits
+from consumer.log.spool.spool import SpoolLimits
 from consumer.ports import Clock, Position, Publisher
-from consumer.telemetry import Metrics, get_logger
+from consumer.telemetry import Metrics
 
 _LOOK_EVERY_S = 1.0
 """For wishes of operators, and for a Kafka that is back while nothing waits."""
@@ -217,7 +217,7 @@ class SpooledPublisher:
             await asyncio.sleep(_LOOK_EVERY_S)
             for opened in tuple(self._holding.all):
                 with suppress(LogUnavailable):
-                    await fulfil_retry(opened.spool)
+                    await opened.spool.fulfil_retry()
             await self._maybe_return()
 
     async def _maybe_return(self) -> None:
@@ -234,11 +234,3 @@ class SpooledPublisher:
                 await self._kafka.ping()
             for topic in idle:
                 self._gate.answered(topic)
-
-
-async def fulfil_retry(spool: Spool) -> None:
-    """Try the refused records again if somebody asked for it. Raises LogUnavailable."""
-    if spool.held.place.wants_retry():
-        count = await spool.retry_refused()
-        spool.held.place.forget_retry()
-        get_logger().info("spool.retried", spool=spool.name, records=count)

@@ -22,6 +22,7 @@ from consumer.log.spool import marks
 from consumer.log.spool.counting import count_waiting
 from consumer.log.spool.places import HeldPlace
 from consumer.ports import Clock, Place, Position, Record, Subscription
+from consumer.telemetry import get_logger
 
 DRAIN_GROUP = "drain"
 RETRY_GROUP = "retry"
@@ -187,7 +188,8 @@ class Spool:
                     max_records=min(left, _RETRY_AT_ONCE), timeout=_NO_WAIT
                 )
             ):
-                await asyncio.gather(*(self._put(marks.unmarked(record)) for record in records))
+                for record in records:
+                    await self._put(marks.unmarked(record))
                 await refused.commit(
                     {_place(record): record.position.offset + 1 for record in records}
                 )
@@ -196,6 +198,15 @@ class Spool:
                 self.refused_count -= len(records)
         await self._refused.trim(_FAR_AHEAD)
         return count
+
+    async def fulfil_retry(self) -> None:
+        """Try the refused records again if somebody asked for it. Raises LogUnavailable."""
+        place = self.held.place
+        if not await asyncio.to_thread(place.wants_retry):
+            return
+        count = await self.retry_refused()
+        await asyncio.to_thread(place.forget_retry)
+        get_logger().info("spool.retried", spool=self.name, records=count)
 
     # ------------------------------------------------------------ out
 

@@ -146,6 +146,8 @@ async def drain_free(
     """
     async with Holding.of_free(folder, clock=parts.clock, limits=limits) as holding:
         spools = [opened.spool for opened in holding.all]
+        for spool in spools:
+            await spool.fulfil_retry()
 
         def left() -> int:
             return sum(spool.waiting.total() for spool in spools)
