@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from datetime import timedelta
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from consumer.core.event import NewRecord, Topic
 from consumer.log.kafka.place import KafkaLimits, client_options, topic_name
@@ -36,11 +36,9 @@ async def stored(place, topic=Topic.COMPLETIONS):
     name = topic_name(place, topic)
     found = defaultdict(list)
     options = client_options(place)
-    async with AIOKafkaConsumer(**options, auto_offset_reset="earliest") as consumer:
-        await consumer.topics()
-        partitions = consumer.partitions_for_topic(name)
-        places = [TopicPartition(name, partition) for partition in partitions]
-        consumer.assign(places)
+    async with AIOKafkaConsumer(name, **options, auto_offset_reset="earliest") as consumer:
+        places = sorted(consumer.assignment())
+        assert places
         ends = await consumer.end_offsets(places)
         while [one for one in places if await consumer.position(one) < ends[one]]:
             for one, got in (await consumer.getmany(timeout_ms=500)).items():

@@ -10,6 +10,7 @@ import pytest
 
 from consumer.core.event import Topic
 from consumer.errors import LogUnavailable
+from consumer.subscription import next_batch
 from tests.conformance.log import gather, low_water
 from tests.kafka.stage import Stage, record, until
 
@@ -152,6 +153,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from consumer.core.event import Topic
+from consumer.subscription import next_batch
 from tests.conformance.log import gather, low_water
 from tests.kafka.stage import Stage
 
@@ -222,3 +224,16 @@ async def test_with_no_kafka_everything_is_unavailable(topic_prefix, unused_tcp_
         ):
             with pytest.raises(LogUnavailable):
                 await question()
+
+
+async def test_a_group_that_does_not_follow_reads_to_the_end(stage):
+    """Without following, batches come until nothing stands after what was committed."""
+    async with stage.open() as log, log.subscribe("group", [Topic.COMPLETIONS]) as subscription:
+        for number in range(20):
+            await log.append(record(f"key-{number}"))
+        found = []
+        while some := await next_batch(subscription, max_records=7, follow=False):
+            found += some
+            await subscription.commit(low_water(found))
+
+    assert 20 == len(found)
