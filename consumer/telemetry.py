@@ -67,6 +67,7 @@ LOG_EVENTS = frozenset(
         "submission.refused",
         "submission.sent",
         "submission.unknown",
+        "subscription.began_anew",
         "subscription.restarted",
         "sweep.alarmed",
         "sweep.failed",

@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import uuid4
 
 from consumer.app.backends import OFFICIAL_JWKS, fal_credential
+from consumer.app.spooling import spool_finding
 from consumer.app.values import token_secrets, utc_now
 from consumer.core.keys import parse_keys
 from consumer.errors import ConfigError, ConsumerError, FalRefused, LogUnavailable
@@ -41,7 +42,11 @@ async def check(
     Without `offline`, fal is asked for its keys and about our key, and Kafka for its topics
     and what we may do with them.
     """
-    rows = [*_local(settings), await _ledger(settings)]
+    rows = [*_local(settings)]
+    if role is not Role.RECEIVE:
+        rows.append(await _ledger(settings))
+    if role is not Role.WORK and not settings.is_embedded:
+        rows.append(await _bounded("spool", lambda: _spool(settings)))
     if not offline:
         if not settings.is_embedded:
             rows += await _kafka(settings, role)
@@ -83,6 +88,13 @@ def _local(settings: Settings) -> list[CheckRow]:
     else:
         rows.append(CheckRow("public address", "ok", settings.public_url))
     return rows
+
+
+async def _spool(settings: Settings) -> CheckRow:
+    if not settings.spool_max_bytes:
+        text = "none (FAL_CONSUMER_SPOOL_MAX_BYTES=0): without Kafka answers are 503"
+        return CheckRow("spool", "warning", text)
+    return CheckRow("spool", *await asyncio.to_thread(spool_finding, settings))
 
 
 async def _ledger(settings: Settings) -> CheckRow:

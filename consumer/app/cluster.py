@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from consumer.log.kafka.log import KafkaLog
     from consumer.log.kafka.place import KafkaLimits, KafkaPlace
 
+_MIB = 1024 * 1024
+
 
 def kafka_place(settings: Settings) -> "KafkaPlace":
     """Return where Kafka is and how it is spoken to. Raises ConfigError for an empty password."""
@@ -40,7 +42,11 @@ def kafka_limits(settings: Settings) -> "KafkaLimits":
     """Return what one process may have on its way to Kafka, and for how long."""
     from consumer.log.kafka.place import KafkaLimits  # noqa: PLC0415
 
-    return KafkaLimits(send_deadline=timedelta(seconds=settings.publish_timeout_s))
+    return KafkaLimits(
+        send_deadline=timedelta(seconds=settings.publish_timeout_s),
+        # The largest record is a dead letter or an output beside a body: both fit twice.
+        max_bytes=max(32 * _MIB, 2 * settings.max_body_bytes),
+    )
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from consumer.console.api import parse_tokens, serve_console
 from consumer.errors import ConfigError
 from consumer.readiness import Readiness
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
-from consumer.receiving.limits import ReceiverLimits
+from consumer.receiving.limits import MIB, ReceiverLimits
 from consumer.settings import Settings
 from consumer.telemetry import bound_logger
 
@@ -22,6 +22,8 @@ async def open_receiver(
     limits = ReceiverLimits(
         max_body_bytes=settings.max_body_bytes,
         max_reading_bytes=settings.max_reading_bytes,
+        # They are in memory already; what is beside them on the way to Kafka has its own bound.
+        max_publishing_bytes=max(64 * MIB, settings.max_reading_bytes // 2),
         publish_deadline=backends.events.publish_deadline,
         drain_deadline=timedelta(seconds=settings.stop_timeout_s * 0.3),
     )

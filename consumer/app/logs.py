@@ -9,6 +9,7 @@ from typing import Any
 from consumer.app.cluster import kafka_limits, kafka_place
 from consumer.app.opening import Opening
 from consumer.app.values import log_limits, spool_limits
+from consumer.core.event import Topic
 from consumer.log.embedded import EmbeddedLog
 from consumer.ports import Log, Publisher
 from consumer.readiness import Pinged, Report
@@ -20,6 +21,8 @@ Upkeep = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 _SPOOL_TIME = timedelta(seconds=4)
 # What a publish may still take on disk after Kafka's deadline has passed.
+_RECEIVED = (Topic.COMPLETIONS, Topic.DEAD_LETTERS, Topic.LIFECYCLE)
+# What a receiver writes; it may not even see the other topics.
 _DRAIN_SHARE = 0.5
 # Of what may be on its way to Kafka at once: the backlog's part beside live deliveries.
 
@@ -56,7 +59,8 @@ async def open_log_of(opening: Opening, metrics: Metrics) -> OpenLog:
             kafka_place(settings),
             clock=opening.clock,
             limits=kafka_limits(settings),
-            members=folder.members,
+            members=None if opening.role is Role.RECEIVE else folder.members,
+            writes=_RECEIVED if opening.role is Role.RECEIVE else tuple(Topic),
         )
     )
     sending = timedelta(seconds=settings.publish_timeout_s)

@@ -61,6 +61,7 @@ def spool_limits(settings: Settings) -> "SpoolLimits":
         reserve_bytes=settings.log_reserve_bytes,
         max_record_bytes=max(32 * _MIB, settings.max_body_bytes + _MIB),
         max_pending_bytes=max(64 * _MIB, 4 * settings.max_body_bytes),
+        stop_budget=timedelta(seconds=min(3.0, settings.stop_timeout_s * 0.2)),
     )
 
 

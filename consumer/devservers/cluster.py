@@ -24,8 +24,7 @@ JVM = (
     "-Xms64m",
     "-Xmx384m",
     "-XX:+UseSerialGC",
-    # The quick compiler alone: a broker starts with half the work, and for as long as tests
-    # last takes as many records.
+    # The quick compiler alone: less work at the start, and no fewer records a second were seen.
     "-XX:TieredStopAtLevel=1",
     "-XX:ActiveProcessorCount=2",
     "-XX:-UsePerfData",

@@ -17,7 +17,11 @@ OnRevoked = Callable[[Collection[Place]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a record stands. `offset` starts at 0 and only rises within (topic, partition)."""
+    """
+    Where a record stands. `offset` starts at 0 and only rises within (topic, partition).
+
+    Partition -1 says that it waits in a spool, at the spool's offset, and has no place yet.
+    """
 
     topic: Topic
     partition: int

@@ -23,9 +23,10 @@ class ReceiverLimits:
     # Bodies in memory, read or being read. Past it: 503.
     max_connections: int = 1024
     # Past it the connection that has kept us waiting longest gives way.
-    max_publishing: int = 512
+    max_publishing: int = 1024
     max_publishing_bytes: int = 64 * MIB
-    # Verified deliveries that wait for the log. Past either: 503.
+    # Verified deliveries that wait for the log. Past either: 503. As many as connections: while a
+    # log that stopped answering is found out, 500 new ones may come each second.
     max_unproven_bytes_per_hour: int = 256 * MIB
     # Bodies of accounts nobody configured: fal's other customers can sign as many as they like.
     max_copies: int = 10_000

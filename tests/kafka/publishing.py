@@ -54,3 +54,10 @@ async def values_of(place, topic=Topic.COMPLETIONS):
 async def append_all(publisher, records):
     """Append all at once; return positions and errors in their order."""
     return await asyncio.gather(*(publisher.append(one) for one in records), return_exceptions=True)
+
+
+async def begun(publisher):
+    """Return once appends that were just started are in hand: a few turns of the loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert publisher._active

@@ -55,7 +55,21 @@ class Stage:
                 for topic in wanted
             )
         )
+        await until(lambda: self._are_seen(wanted))
         self.made |= wanted
+
+    async def _are_seen(self, topics) -> bool:
+        """Tell whether the broker names these topics with their leaders; at first it may not."""
+        admin = AIOKafkaAdminClient(**client_options(self.place))
+        await admin.start()
+        try:
+            told = await admin.describe_topics([topic_name(self.place, one) for one in topics])
+        finally:
+            await admin.close()
+        return all(
+            not one["error_code"] and all(part["leader"] >= 0 for part in one["partitions"])
+            for one in told
+        )
 
     @asynccontextmanager
     async def open(self, *, members=None):

@@ -7,6 +7,7 @@ import pytest
 from aiokafka.errors import NotEnoughReplicasError, SaslAuthenticationFailed
 from aiokafka.structs import TopicPartition
 
+from consumer.log.kafka.faults import describe_error, describe_refusal
 from consumer.log.kafka.overheard import overheard
 
 LIBRARY = logging.getLogger("aiokafka.some.part")
@@ -24,8 +25,7 @@ def heard():
     [
         (
             ("%s, retrying. Error: %s", PLACE, NotEnoughReplicasError),
-            "Kafka refuses writes to fal.completions: NotEnoughReplicas:"
-            " too few of its replicas are in sync; look for brokers down",
+            describe_refusal("fal.completions", NotEnoughReplicasError),
         ),
         (
             ("%s, retrying. Error: %s", PLACE, "Broker's own\nwords"),
@@ -37,8 +37,7 @@ def heard():
         ),
         (
             ('Unable connect to "%s:%s": %s', "host", 9092, SaslAuthenticationFailed("secret")),
-            "SaslAuthenticationFailed: it does not know this user, or the password is another;"
-            " look at FAL_CONSUMER_KAFKA_SASL_USERNAME and its password file",
+            describe_error(SaslAuthenticationFailed),
         ),
         (("Topic %s is not authorized for this client", "fal.completions"), ""),
         (("Nothing with arguments",), ""),

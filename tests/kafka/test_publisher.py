@@ -20,6 +20,7 @@ from tests.kafka.publishing import (
     MIB,
     PATIENT,
     append_all,
+    begun,
     body,
     open_publisher,
     record,
@@ -144,7 +145,7 @@ async def test_a_limit_raised_meanwhile_is_noticed(stage):
 
     async with open_publisher(stage.place) as publisher:
         await publisher.ping()
-        publisher._sizes.expire()  # as if it had been read long ago
+        publisher._keeper.sizes.expire()  # as if it had been read long ago
         await limit_to(stage.place, MIB)
         position = await publisher.append(record("key", body(500 * KIB)))
 
@@ -192,7 +193,7 @@ async def test_one_key_keeps_its_order_over_a_fresh_producer(stage):
         await publisher.ping()
         first = asyncio.create_task(append_all(publisher, given[:150]))
         await asyncio.sleep(0.002)
-        publisher._session.end("lost by the test")
+        publisher._keeper.session.end("lost by the test")
         second = asyncio.create_task(append_all(publisher, given[150:]))
         answers = await first + await second
 
@@ -214,7 +215,7 @@ async def test_a_missing_topic_is_told_at_once_and_its_making_is_noticed(stage):
         with pytest.raises(LogUnavailable):
             await publisher.ping()
         assert "fal-consumer topics create" in missing.value.problem
-        assert await publisher.append(record(topic=Topic.RESULTS))  # the others go on
+        await until(lambda: _takes(publisher, Topic.RESULTS))  # the others go on
         await stage.make_topics(NAME)
         await until(lambda: _takes(publisher))
         await publisher.ping()
@@ -299,7 +300,7 @@ async def test_closing_finishes_what_is_in_hand(stage):
     async with open_publisher(stage.place) as publisher:
         await publisher.ping()
         sending = asyncio.create_task(append_all(publisher, given))
-        await asyncio.sleep(0)
+        await begun(publisher)
         started = time.monotonic()
     assert time.monotonic() - started < 5
 
@@ -317,7 +318,7 @@ async def test_a_cancelled_append_keeps_its_room_until_the_client_is_done(stage)
     async with open_publisher(stage.place) as publisher:
         await publisher.ping()
         sending = asyncio.create_task(publisher.append(record(value=body(500 * KIB))))
-        await until(lambda: publisher._session.oldest_age_s() > 0)
+        await asyncio.sleep(0)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
@@ -327,9 +328,9 @@ async def test_a_cancelled_append_keeps_its_room_until_the_client_is_done(stage)
     assert [body(500 * KIB)] == await values_of(stage.place)
 
 
-async def _takes(publisher):
+async def _takes(publisher, topic=NAME):
     try:
-        return bool(await publisher.append(record()))
+        return bool(await publisher.append(record(topic=topic)))
     except LogUnavailable:
         return False
 

@@ -144,9 +144,9 @@ async def test_what_is_larger_than_all_that_may_be_under_way_is_refused():
 async def test_what_is_not_text_is_refused(made):
     """A key or a header's name that no encoding can carry is the record's fault."""
     key, headers = made
+    sizes = TopicSizes(KafkaLimits(), [NAME])
 
     with pytest.raises(RecordRefused):
-        sizes = TopicSizes(KafkaLimits(), [NAME])
         await sizes.judge(NAME, NewRecord(Topic.COMPLETIONS, key, b"", headers), None)
 
 

@@ -31,6 +31,14 @@ class Client:
         assignment = SimpleNamespace(state_value=lambda _partition: state)
         self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
         self.end, self.error = end, error
+        self._client = SimpleNamespace(get_random_node=lambda: 0, send=self._knows_no_ids)
+        self._coordinator = SimpleNamespace(fetch_committed_offsets=self._has_committed)
+
+    async def _knows_no_ids(self, _node, _request):
+        return SimpleNamespace(topics=[])
+
+    async def _has_committed(self, _partitions):
+        return {}
 
     def assignment(self):
         return {NAME}
@@ -50,7 +58,7 @@ async def watched(client):
     """Run a subscription over such a client, as one that is assigned."""
     topics = {NAME.topic: Topic.COMPLETIONS}
     subscription = KafkaSubscription(client, [NAME], topics, times=QUICK)
-    subscription.take_over()
+    await subscription.take_over()
     tasks = [
         asyncio.create_task(subscription.pump()),
         asyncio.create_task(subscription.look_after()),

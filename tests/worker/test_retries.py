@@ -5,9 +5,9 @@ from datetime import timedelta
 from consumer.core.policy import Done, RetryAt
 from consumer.errors import FalUnavailable, LedgerUnavailable
 from consumer.ports import Position, Record
+from consumer.setting_aside import parked_id
 from consumer.sweeps.parked import HandleParked
 from consumer.testing.ledger import MemoryLedger
-from consumer.setting_aside import parked_id
 from tests.worker.bench import GROUP, TOPIC, Handler, all_committed, never, now, until, working
 
 # ---------------------------------------------------------------- retries and parking

@@ -7,7 +7,7 @@ what is needed. What is read with a client is elsewhere.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from aiokafka.errors import (
     KafkaError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from consumer.core.text import printable
 from consumer.errors import LogUnavailable
@@ -140,3 +141,31 @@ def position_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | 
     assignment = getattr(consumer._subscription.subscription, "assignment", None)  # noqa: SLF001
     state = assignment.state_value(partition) if assignment is not None else None
     return state.position if state is not None and state.has_valid_position else None
+
+
+async def commit_once(
+    consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, tuple[int, str]]
+) -> None:
+    """
+    Commit offsets and the text beside them, in one try that ends when it is cancelled.
+
+    Raises the client's errors. Its own `commit` tries for ever, and what it has sent goes on
+    behind a wait that was given up: it might come after a later one, and its error is lost.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    await coordinator.ensure_coordinator_known()
+    marks = {place: OffsetAndMetadata(at, text) for place, (at, text) in offsets.items()}
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
+    async with coordinator._commit_lock:  # noqa: SLF001
+        await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001
+
+
+async def committed_of(
+    consumer: AIOKafkaConsumer, places: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int, str]]:
+    """Return the committed offset (0 without one) and the text beside it, of each place."""
+    found = await consumer._coordinator.fetch_committed_offsets(places) if places else {}  # noqa: SLF001
+    return {
+        place: (found[place].offset, found[place].metadata) if place in found else (0, "")
+        for place in places
+    }

@@ -4,7 +4,7 @@ The log on Kafka: the port, joined from the publisher, subscriptions and reading
 Opening it needs no Kafka: whatever is asked while there is none raises LogUnavailable.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -39,7 +39,7 @@ class KafkaLog:
 
     @classmethod
     @asynccontextmanager
-    async def open(
+    async def open(  # noqa: PLR0913  what may differ from role to role
         cls,
         place: KafkaPlace,
         *,
@@ -47,16 +47,17 @@ class KafkaLog:
         limits: KafkaLimits | None = None,
         members: Path | None = None,
         times: ConsumerTimes | None = None,
+        writes: Collection[Topic] = tuple(Topic),
     ) -> AsyncIterator[Self]:
         """
-        Open the log, whether or not Kafka answers now.
+        Open the log, whether or not Kafka answers now; readiness looks at the topics it `writes`.
 
         Groups are joined under a lasting name from the folder `members`, or without one.
         Raises LogUnavailable when that folder cannot be written, and ConfigError.
         """
         with ExitStack() as stack:
             member = stack.enter_context(hold_member(members)) if members is not None else None
-            async with KafkaPublisher.open(place, limits) as publisher:
+            async with KafkaPublisher.open(place, limits, topics=writes) as publisher:
                 yield cls(place, publisher, times=times or ConsumerTimes(), member=member)
 
     async def append(self, record: NewRecord) -> Position:

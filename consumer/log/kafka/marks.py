@@ -10,10 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import (
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 from consumer.errors import LogUnavailable
-from consumer.log.kafka.clients import faults_as_ours, position_of
+from consumer.log.kafka.clients import commit_once, committed_of, faults_as_ours
 
 
 class Marks:
@@ -23,8 +27,28 @@ class Marks:
         self._consumer = consumer
         self._answer_s = answer.total_seconds()
         self._committed: dict[TopicPartition, int] = {}
+        self._topic_ids: Mapping[str, str] = {}
         self._lock = asyncio.Lock()
         self._epoch = 0
+
+    async def learn(self, topic_ids: Mapping[str, str]) -> list[TopicPartition]:
+        """
+        Learn what is committed in all places now held, whose topics have these ids.
+
+        Return those whose commit is of an earlier topic of that name, deleted since: nothing is
+        committed there. Raises LogUnavailable.
+        """
+        with faults_as_ours("looking for what is committed"):
+            async with asyncio.timeout(self._answer_s):
+                self._topic_ids = topic_ids
+                found = await committed_of(self._consumer, list(self._consumer.assignment()))
+        stale = [place for place, (_, held_id) in found.items() if self._is_other(place, held_id)]
+        self._committed = {place: 0 if place in stale else at for place, (at, _) in found.items()}
+        return stale
+
+    def _is_other(self, place: TopicPartition, held_id: str) -> bool:
+        known = self._topic_ids.get(place.topic, "")
+        return bool(known and held_id and known != held_id)
 
     def forget(self) -> None:
         """Forget what was known: the places go elsewhere."""
@@ -42,24 +66,28 @@ class Marks:
             async with asyncio.timeout(self._answer_s), self._lock:
                 epoch = self._epoch
                 await self._learn()
-                higher = {place: at for place, at in offsets.items() if at > self._known(place, at)}
+                higher = {
+                    place: at
+                    for place, at in offsets.items()
+                    if at > self._committed.get(place, at)
+                }
                 if not higher or epoch != self._epoch:
                     return
                 await self._store(higher)
                 if epoch == self._epoch:
                     self._committed |= higher
 
-    def _known(self, place: TopicPartition, default: int) -> int:
-        """Return what is committed in a place; the default where nothing is held."""
-        known = self._committed.get(place, default)
-        position = position_of(self._consumer, place)
-        # Reading stands before what was committed: the topic was made anew, and counts from 0.
-        return 0 if position is not None and position < known <= default else known
-
     async def _store(self, offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            await self._consumer.commit(dict(offsets))
-        except (CommitFailedError, IllegalStateError) as exc:
+            # The id tells whoever comes next which topic the offset is of.
+            await commit_once(
+                self._consumer,
+                {
+                    place: (at, self._topic_ids.get(place.topic, ""))
+                    for place, at in offsets.items()
+                },
+            )
+        except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as exc:
             raise LogUnavailable("committing: the group is deciding anew") from exc
 
     async def lag(self) -> int:
@@ -86,6 +114,8 @@ class Marks:
             self._committed = found | self._committed
 
     async def _ask(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        asked = list(places)
-        answers = await asyncio.gather(*(self._consumer.committed(one) for one in asked))
-        return {one: at or 0 for one, at in zip(asked, answers, strict=True)}
+        found = await committed_of(self._consumer, list(places))
+        return {
+            place: 0 if self._is_other(place, held_id) else at
+            for place, (at, held_id) in found.items()
+        }

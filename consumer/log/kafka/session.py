@@ -167,6 +167,7 @@ class Session:
         missed_at, problem = self._missing.get(name, (-1.0, ""))
         if problem and now - missed_at < _TOPIC_GAP_S:
             raise LogUnavailable(problem)
+        self._producer.client.add_topic(name)
         await self._producer.client.force_metadata_update()
         if name in self._partitions:
             return

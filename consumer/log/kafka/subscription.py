@@ -30,6 +30,7 @@ from consumer.log.kafka.clients import (
 from consumer.log.kafka.marks import Marks
 from consumer.log.kafka.place import KafkaPlace, group_name, topic_name
 from consumer.log.kafka.records import record_of
+from consumer.log.kafka.topic_ids import read_topic_ids
 from consumer.log.kafka.watch import Standing, Watch
 from consumer.ports import OnRevoked, Place, Record
 from consumer.telemetry import get_logger
@@ -43,6 +44,7 @@ _AT_ONCE = 500
 _BUFFER_RECORDS = 2000
 _BUFFER_BYTES = 16 * 1024 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
+_METADATA_MS = 30_000
 _NEVER_MS = 24 * 3600 * 1000
 # A pump that stands still shows in the watch; leaving the group would only hide it.
 
@@ -95,6 +97,7 @@ class KafkaSubscription:
         self._assigned = asyncio.Event()
         self._over: str | None = None
         self._trouble: str | None = None
+        self._topic_ids: Mapping[str, str] = {}
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -204,10 +207,24 @@ class KafkaSubscription:
             await asyncio.wait({letting})
         self._marks.forget()
 
-    def take_over(self) -> None:
-        """Begin to read what was assigned."""
+    async def take_over(self) -> None:
+        """Begin to read what was assigned, where it was committed for this very topic."""
+        try:
+            self._topic_ids = await self._read_topic_ids()
+            stale = await self._marks.learn(self._topic_ids)
+        except LogUnavailable as exc:
+            self.end(exc.problem)
+            return
+        for partition in stale:
+            _log.warning("subscription.began_anew", topic=partition.topic)
+            self._consumer.seek(partition, 0)
         self._assigned.set()
         self._changed.set()
+
+    async def _read_topic_ids(self) -> Mapping[str, str]:
+        with faults_as_ours("looking for topics"):
+            async with asyncio.timeout(self._times.answer.total_seconds()):
+                return await read_topic_ids(self._consumer._client, list(self._topics))  # noqa: SLF001
 
     async def wait_for_assignment(self) -> None:
         """Return when places are assigned, or after a while: the group may take its time."""
@@ -226,13 +243,26 @@ class KafkaSubscription:
                 with faults_as_ours("reading"):
                     async with asyncio.timeout(self._times.answer.total_seconds()):
                         standing = await self._standing()
+                other = await self._maybe_other_topic(await self._read_topic_ids())
             except LogUnavailable as exc:
                 self._trouble = exc.problem
                 continue
             self._trouble = None
-            problem = self._watch.look(standing, loop.time())
+            problem = other or self._watch.look(standing, loop.time())
             if problem is not None:
                 self.end(problem)
+
+    async def _maybe_other_topic(self, ids: Mapping[str, str]) -> str | None:
+        """Return a sentence when another topic stands under a name than the one we read."""
+        known = self._topic_ids
+        if self._assigned.is_set() and ids.keys() - known.keys():
+            # Shared out without it. Only the client's own look makes the group share out anew:
+            # one that joins again under its lasting name is given what it had.
+            await self._consumer._client.force_metadata_update()  # noqa: SLF001
+        for name, found in ids.items():
+            if found != known.get(name, found):
+                return f"{name} was deleted and made again: reading begins anew"
+        return None
 
     async def _standing(self) -> Standing:
         wanted = self._wanted()
@@ -265,7 +295,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         await self._subscription.let_go()
 
     async def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002
-        self._subscription.take_over()
+        await self._subscription.take_over()
 
 
 @asynccontextmanager
@@ -318,6 +348,8 @@ def _group_options(times: ConsumerTimes, group: str, member: str | None) -> dict
         # Joining is answered when all members have let go, or at the rebalance timeout.
         "request_timeout_ms": _ms(times.rebalance + times.answer),
         "max_poll_interval_ms": _NEVER_MS,
+        # New partitions, and topics made again, are found by asking.
+        "metadata_max_age_ms": _METADATA_MS,
         "fetch_max_bytes": _FETCH_BYTES,
     }
 
