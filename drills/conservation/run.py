@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +39,6 @@ class Size:
     deliveries: int = 200_000
     rate: float = 250.0
     job_rate: float = 2.0
-    jobs: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
     spans: Spans = field(default_factory=Spans)
     between_s: float = 10.0
     disk_mib: int = 256
@@ -61,7 +59,7 @@ async def run_conservation(folder: Path, size: Size) -> Report:
         disk = folder / "disk"
         is_mounted = stack.enter_context(small_disk(disk, size.disk_mib))
         plan = Plan(
-            SimulatorConfig(seed=size.seed, weights=size.jobs, time_scale=0.05, late_s=60.0),
+            SimulatorConfig(seed=size.seed, weights=WEIGHTS, time_scale=0.05, late_s=60.0),
             receiver_folder=disk / "receiver" if is_mounted else None,
             environ={
                 "FAL_CONSUMER_FIRST_CHECK_S": "2",

@@ -7,7 +7,6 @@ import pytest
 
 from drills.conservation import FAULTS, Size, Spans, run_conservation
 from drills.conservation.faults import NEEDS_DISK
-from drills.conservation.jobs import WEIGHTS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -17,12 +16,9 @@ async def test_every_fault_once_loses_no_delivery(
 ):
     """Each 200 is in the topic as sent, and the ledger says what was posted and what fal did."""
     spans = Spans(down_s=4.0, pause_s=15.0, full_s=3.0)
-    # Without lost webhooks: a lease that was taken while Kafka was away lasts for minutes.
-    jobs = {name: weight for name, weight in WEIGHTS.items() if name != "lost"}
     size = Size(
         deliveries=10_000,
         rate=80.0,
-        jobs=jobs,
         spans=spans,
         between_s=2.0,
         disk_mib=64,
