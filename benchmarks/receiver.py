@@ -9,26 +9,20 @@ Run: python benchmarks/receiver.py [--rounds 5] [--deliveries 10000] [--memory]
 
 import argparse
 import asyncio
-import json
 import multiprocessing
-import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
-from uuid import uuid4
 
 import uvloop
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from harness import ACCOUNT, Load, Round, median_of, rss_mib, told
 from nacl.signing import VerifyKey
 
 from consumer.log.embedded import EmbeddedLog, LogLimits
@@ -37,22 +31,11 @@ from consumer.telemetry import Metrics, bound_logger, configure_logs
 from consumer.testing.keys import FakeKeys, Signer
 
 CONNECTIONS = 64
-ACCOUNT = "github|1"
 VARIANTS = {
     "bare": "(a) bare aiohttp, body read",
     "verify": "(b) bare + one PyNaCl verification",
     "receiver": "(c) receiver into the embedded log",
 }
-
-
-@dataclass(frozen=True)
-class Round:
-    """One server's round: deliveries per second, CPU of the server per delivery, latencies."""
-
-    rate: float
-    cpu_us: float
-    p50_ms: float
-    p99_ms: float
 
 
 # ---------------------------------------------------------------- the servers
@@ -116,215 +99,74 @@ async def _receiver(signer: Signer, folder: Path) -> AsyncIterator[int]:
                 yield listener.port
 
 
-# ---------------------------------------------------------------- the load
-
-
-def sign_requests(signer: Signer, count: int) -> list[bytes]:
-    """Return `count` whole HTTP requests, each of another request id, bodies of about 1 KB."""
-    prompt = "a red apple on a white table, clean product photography, " * 8
-    return [_request(signer, prompt) for _ in range(count)]
-
-
-def _request(signer: Signer, prompt: str) -> bytes:
-    request_id = str(uuid4())
-    image = {"content_type": "image/png", "height": 1024, "url": f"https://x.test/{request_id}"}
-    body = json.dumps(
-        {
-            "error": None,
-            "gateway_request_id": request_id,
-            "payload": {"images": [image], "prompt": prompt, "seed": 427063521},
-            "request_id": request_id,
-            "status": "OK",
-        }
-    ).encode()
-    headers = {
-        "Host": "localhost",
-        "Accept": "*/*",
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        **signer.headers(request_id, body, at=datetime.now(UTC), account=ACCOUNT),
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST /webhooks/fal HTTP/1.1\r\n{lines}\r\n".encode() + body
-
-
-class Caller(asyncio.Protocol):
-    """One kept-alive connection: sends the next request as soon as it is answered."""
-
-    def __init__(self, waiting: list[bytes], took_s: list[float]) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting = waiting
-        self._took_s = took_s
-        self._sent_at = 0.0
-        self._transport: asyncio.WriteTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast(asyncio.WriteTransport, transport)
-        self._send()
-
-    def data_received(self, data: bytes) -> None:
-        """Take the answer; all servers write theirs in one piece."""
-        if not data.startswith(b"HTTP/1.1 200 ") or not data.endswith(b"\r\n\r\n"):
-            self._end(RuntimeError(f"unexpected answer {data[:80]!r}"))
-            return
-        self._took_s.append(time.perf_counter() - self._sent_at)
-        self._send()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Fail, if there was more to send."""
-        self._end(RuntimeError("the server closed the connection"))
-
-    def _send(self) -> None:
-        assert self._transport is not None
-        if not self._waiting:
-            self._end(None)
-            self._transport.close()
-            return
-        self._sent_at = time.perf_counter()
-        self._transport.write(self._waiting.pop())
-
-    def _end(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
-
-
-def call(ports: Sequence[int], signer: Signer, count: int, pipe: Connection) -> None:
-    """In a process of its own: on each index received, run one round against that port."""
-    while (index := pipe.recv()) is not None:
-        requests = sign_requests(signer, count)
-        pipe.send("ready")
-        pipe.recv()
-        pipe.send(uvloop.run(_call(ports[index], requests)))
-
-
-async def _call(port: int, requests: list[bytes]) -> tuple[float, list[float]]:
-    loop, took_s = asyncio.get_running_loop(), list[float]()
-    began = time.perf_counter()
-    callers = [
-        (await loop.create_connection(lambda: Caller(requests, took_s), "127.0.0.1", port))[1]
-        for _ in range(CONNECTIONS)
-    ]
-    await asyncio.gather(*(caller.done for caller in callers))
-    return time.perf_counter() - began, took_s
-
-
 # ---------------------------------------------------------------- the figures
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, all threads, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 class Bench:
     """The processes of one run."""
 
-    def __init__(self, variants: Sequence[str], count: int, folder: Path) -> None:
+    def __init__(self, variants: Sequence[str], folder: Path) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self.signer, self.count = Signer(), count
-        key = self.signer.private.private_bytes_raw()
-        self.servers, self.pipes, ports = [], [], []
+        signer = Signer()
+        key = signer.private.private_bytes_raw()
+        self.servers, self.pipes, self.ports = [], [], []
         for variant in variants:
             ours, theirs = spawn.Pipe()
             server = spawn.Process(target=_serve_with, args=(variant, key, folder, theirs))
             server.start()
             self.servers.append(server)
             self.pipes.append(ours)
-            ports.append(ours.recv())
-        self.load, theirs = spawn.Pipe()
-        self.caller = spawn.Process(target=_call_with, args=(ports, key, count, theirs))
-        self.caller.start()
+            self.ports.append(ours.recv())
+        self.load = Load(signer)
 
     def round(self, index: int) -> Round:
         """Run one round against one server."""
         pid = self.servers[index].pid or 0
-        self.load.send(index)
-        self.load.recv()
-        before_s = cpu_s(pid)
-        self.load.send("go")
-        elapsed_s, took_s = self.load.recv()
-        used_s = cpu_s(pid) - before_s
-        took_s.sort()
-        return Round(
-            self.count / elapsed_s,
-            used_s / self.count * 1e6,
-            took_s[len(took_s) // 2] * 1e3,
-            took_s[len(took_s) * 99 // 100] * 1e3,
-        )
+        return self.load.round(self.ports[index], pid, connections=CONNECTIONS)
 
     def close(self) -> None:
         """End every process."""
-        self.load.send(None)
+        self.load.close()
         for pipe in self.pipes:
             pipe.send("stop")
-        for process in (self.caller, *self.servers):
+        for process in self.servers:
             process.join()
 
 
-def _signer(key: bytes) -> Signer:
-    return Signer(private=Ed25519PrivateKey.from_private_bytes(key))
-
-
 def _serve_with(variant: str, key: bytes, folder: Path, pipe: Connection) -> None:
-    serve(variant, _signer(key), folder, pipe)
-
-
-def _call_with(ports: Sequence[int], key: bytes, count: int, pipe: Connection) -> None:
-    call(ports, _signer(key), count, pipe)
+    serve(variant, Signer(private=Ed25519PrivateKey.from_private_bytes(key)), folder, pipe)
 
 
 def compare(rounds: int, count: int, folder: Path) -> None:
     """Print the medians and the ratios."""
     names = list(VARIANTS)
-    bench = Bench(names, count, folder)
+    bench = Bench(names, folder)
     found: dict[str, list[Round]] = {name: [] for name in names}
     for number in range(rounds + 1):
+        bench.load.sign(count)
         for index, name in enumerate(names):
             one = bench.round(index)
             if number:  # the first round warms up
                 found[name].append(one)
     bench.close()
     print(f"{count} deliveries a round, {rounds} rounds, {CONNECTIONS} connections, medians")
-    middle = {name: _median(rows) for name, rows in found.items()}
+    middle = {name: median_of(rows) for name, rows in found.items()}
     for name, row in middle.items():
-        print(
-            f"{VARIANTS[name]:38} {row.rate:8.0f}/s {row.cpu_us:7.1f} us CPU"
-            f"  p50 {row.p50_ms:6.2f} ms  p99 {row.p99_ms:6.2f} ms"
-        )
+        print(told(VARIANTS[name], row))
     least, ours = middle["verify"], middle["receiver"]
     print(
         f"rate (c)/(b) {ours.rate / least.rate:.2f}   CPU (b)/(c) {least.cpu_us / ours.cpu_us:.2f}"
     )
 
 
-def _median(rows: Sequence[Round]) -> Round:
-    return Round(
-        statistics.median(row.rate for row in rows),
-        statistics.median(row.cpu_us for row in rows),
-        statistics.median(row.p50_ms for row in rows),
-        statistics.median(row.p99_ms for row in rows),
-    )
-
-
 def memory(count: int, folder: Path) -> None:
     """Print the receiver's memory after each part of `count` deliveries."""
     part = min(count, 10_000)
-    bench = Bench(["receiver"], part, folder)
+    bench = Bench(["receiver"], folder)
     pid = bench.servers[0].pid or 0
     print(f"{0:8} deliveries {rss_mib(pid):7.1f} MiB")
     for done in range(part, count + 1, part):
+        bench.load.sign(part)
         bench.round(0)
         print(f"{done:8} deliveries {rss_mib(pid):7.1f} MiB")
     bench.close()

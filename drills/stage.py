@@ -35,6 +35,7 @@ MIB = 1024 * 1024
 _DRAIN = "drain"
 _LOOK_EVERY_S = 0.2
 _AGREEING = 4
+_EXPECTED_LINES = ("{", "receiver listens", "console listens", "warning: ")
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,14 @@ class KafkaStage:
         """Return how many records wait in the spools of the receiver's folder."""
         return await asyncio.to_thread(_waiting, self.receiver.folder / "spool")
 
-    def tracebacks(self) -> int:
-        """Return how many tracebacks all processes wrote beside their log lines."""
-        return sum(path.read_bytes().count(b"\nTraceback") for path in self._folder.glob("*-*.log"))
+    def stray_lines(self) -> list[str]:
+        """Return what the processes wrote besides log lines and what a start says."""
+        return [
+            line
+            for path in sorted(self._folder.glob("*-*.log"))
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if not line.startswith(_EXPECTED_LINES)
+        ]
 
     def told(self, event: str) -> Iterator[dict[str, Any]]:
         """Give the lines of this event from the logs of all receivers, all starts."""

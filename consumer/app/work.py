@@ -166,8 +166,10 @@ def _notes_of(fal: FalQueueClient) -> Report:
 
 
 def _worker(handler: Handler, settings: Settings, backends: WorkBackends) -> Worker:
-    # The rest of the stop budget is for the receiver, which stops first, and for closing.
-    budget = timedelta(seconds=settings.stop_timeout_s * 0.6)
+    # The rest of the stop budget is for the receiver, which stops first, and for closing:
+    # on Kafka a last commit and leaving the group may take 11 s while brokers hang.
+    share = 0.6 if settings.is_embedded else 0.35
+    budget = timedelta(seconds=settings.stop_timeout_s * share)
     is_record = handler.name == RecordEvents.name
     return Worker(
         handler,

@@ -41,7 +41,7 @@ class Report:
     load_s: float = 0.0
     spool_drained_s: float = 0.0
     caught_up_s: float = 0.0
-    tracebacks: int = 0
+    stray_lines: int = 0
     mistakes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Report:
             f"spool empty {self.spool_drained_s:.1f} s after the load, workers caught up after "
             f"{self.caught_up_s:.1f} s; {self.jobs} jobs, {self.webhooks} webhooks of theirs "
             f"acknowledged; ledger: {self.requests} requests ({ends}), "
-            f"{len(self.mistakes)} do not add up; {self.tracebacks} tracebacks in the logs"
+            f"{len(self.mistakes)} do not add up; {self.stray_lines} stray lines in the logs"
         )
 
 

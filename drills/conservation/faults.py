@@ -136,13 +136,13 @@ async def fill_the_disk(on: Ground) -> None:
 
 
 FAULTS: Mapping[str, Fault] = {
+    "a rebalance is forced": force_a_rebalance,
     "a broker is killed": kill_a_broker,
-    "all brokers are killed": kill_every_broker,
     "a broker is paused": pause_a_broker,
     "the receiver is killed": kill_the_receiver,
+    "all brokers are killed": kill_every_broker,
     "the receiver is killed over its spool": kill_the_receiver_over_its_spool,
     "a worker is killed": kill_a_worker,
-    "a rebalance is forced": force_a_rebalance,
     "the disk of the spool fills": fill_the_disk,
 }
 """Every fault by what happens, in the order in which they come."""

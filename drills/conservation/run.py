@@ -109,7 +109,7 @@ class _Run:
             await self._until_over(log)
             await self._stage.stop()
             report.spooled = self._count_spooled()
-            report.tracebacks = self._stage.tracebacks()
+            report.stray_lines = len(self._stage.stray_lines())
             books = self._stage.simulator.books()
             await count_topics(log, posted, books, report)
         async with open_ledger(self._stage.settings) as ledger:
