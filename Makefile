@@ -9,7 +9,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo demo-cluster test test-quick lint format bench drill generate kafka image image-test clean
+.PHONY: help install demo demo-cluster test test-quick lint format bench bench-kafka drill generate kafka image image-test clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ kafka: $(STAMP) ## a real Kafka for development, until Ctrl-C; BROKERS=3 for a c
 
 bench: $(STAMP) ## the receiver beside a bare handler, in one run
 	$(BIN)/python benchmarks/receiver.py
+
+bench-kafka: $(STAMP) ## receiver and worker on real Kafka, beside what others would write
+	$(BIN)/python benchmarks/receiver_kafka.py
+	$(BIN)/python benchmarks/worker_kafka.py
 
 drill: $(STAMP) ## the long runs: hostile traffic, kills, every fault of a cluster
 	$(BIN)/python drills/hostile.py

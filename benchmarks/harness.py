@@ -9,9 +9,7 @@ import asyncio
 import json
 import multiprocessing
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +33,7 @@ ACCOUNT = "github|1"
 _PROMPT = "a red apple on a white table, clean product photography, " * 8
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
+_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -190,11 +189,10 @@ class Load:
         """Send all deliveries to a server, and return how the process `pid` fared."""
         before_s = cpu_s(pid)
         self._pipe.send(("call", port, connections))
-        answer = self._pipe.recv()
+        elapsed_s, took_s, problem = self._pipe.recv()
         used_s = cpu_s(pid) - before_s
-        if isinstance(answer, str):
-            raise RuntimeError(answer)
-        elapsed_s, took_s = answer
+        if problem:
+            raise RuntimeError(problem)
         took_s.sort()
         return Round(
             self._count / elapsed_s,
@@ -219,9 +217,9 @@ def _load(key: bytes, path: str, pipe: Connection) -> None:
             pipe.send("signed")
             continue
         try:
-            pipe.send(uvloop.run(_call(number, requests.copy(), connections)))
+            pipe.send((*uvloop.run(_call(number, requests.copy(), connections)), ""))
         except (OSError, RuntimeError) as exc:
-            pipe.send(str(exc))
+            pipe.send((0.0, [], str(exc)))
 
 
 async def _call(port: int, requests: list[bytes], connections: int) -> tuple[float, list[float]]:
@@ -255,7 +253,7 @@ class Child:
         given = {key: one.format(port=self.port) for key, one in (environ or {}).items()}
         kept = {key: one for key, one in os.environ.items() if not key.startswith("FAL_")}
         self._environ = kept | given
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -266,21 +264,20 @@ class Child:
     async def __aenter__(self) -> Self:
         """Start, and return once it answers; RuntimeError with its last words when it does not."""
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._arguments],
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._arguments,
                 env=self._environ,
-                stdin=subprocess.DEVNULL,
+                stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
-                while not await self._answers():
-                    if self._process.poll() is not None:
-                        raise RuntimeError(self._last_words())
-                    await asyncio.sleep(0.05)
+                await self._wait_ready(self._process)
         except BaseException:
-            self._process.kill()
+            if self._process.returncode is None:
+                self._process.kill()
             raise
         return self
 
@@ -292,12 +289,21 @@ class Child:
     ) -> None:
         """Stop it; kill it when it does not."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        if self._process.returncode is not None:
+            return
+        self._process.terminate()
         try:
-            await asyncio.to_thread(self._process.wait, _STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._process.wait()
+        except TimeoutError:
             self._process.kill()
-            self._process.wait()
+            await self._process.wait()
+
+    async def _wait_ready(self, process: asyncio.subprocess.Process) -> None:
+        while not await self._answers():
+            if process.returncode is not None:
+                raise RuntimeError(self._log_file.read_text(errors="replace")[-2000:])
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _answers(self) -> bool:
         try:
@@ -308,9 +314,6 @@ class Child:
         except OSError:
             return False
         return answer.startswith(b"HTTP/1.1 ")
-
-    def _last_words(self) -> str:
-        return self._log_file.read_text(errors="replace")[-2000:]
 
 
 class KeySetServer:

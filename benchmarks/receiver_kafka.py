@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import ACCOUNT, Child, KeySetServer, Load, Round, median_of, told
 
@@ -83,7 +84,7 @@ class Scene:
     async def _receiver(self, log_file: Path) -> Child:
         secrets = self.folder / "token-secrets"
         secrets.write_text(_TOKEN_SECRET)
-        chosen = {
+        chosen: dict[str, Any] = {
             "accounts": (ACCOUNT,),
             "jwks_url": self.key_set_url,
             "kafka_single_broker": True,

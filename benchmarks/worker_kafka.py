@@ -41,6 +41,7 @@ from consumer.handlers.fetch import Fetch
 from consumer.handlers.record import RecordEvents
 from consumer.log.kafka.log import KafkaLog
 from consumer.settings import Settings
+from consumer.telemetry import configure_logs
 from consumer.testing.deliveries import signed_delivery
 from consumer.testing.keys import Signer, key_set
 from consumer.testing.rig import environ_of
@@ -159,7 +160,7 @@ class Stage:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(_AT_ONCE):
                     tasks.create_task(self._append_all(waiting))
-            while await self._committed() < ends_at:
+            while await self._committed() < ends_at:  # noqa: ASYNC110  asked of the broker
                 await asyncio.sleep(_LOOK_EVERY_S)
         took_s = time.perf_counter() - began
         return Found(len(records), cpu_s(self.worker.pid) - before_s, took_s)
@@ -252,6 +253,7 @@ def main() -> None:
     if given.serve_results:
         serve_results(given.serve_results)
         return
+    configure_logs(level="error", format="json")
     print(f"{given.jobs} jobs a round, medians of {given.rounds} interleaved rounds, one broker")
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(measure(given.handlers, given.rounds, given.jobs, Path(folder)))

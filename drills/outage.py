@@ -14,8 +14,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from consumer.app import utc_now
 from consumer.core.completion import delivery_from
 from consumer.core.event import Topic, decode
+from consumer.ports import Log
 from consumer.simulator import SimulatorConfig
 from consumer.telemetry import configure_logs
 from consumer.testing.rig import ServiceProcess
@@ -29,12 +31,17 @@ _PATIENCE_S = 300.0
 
 @dataclass(frozen=True)
 class Size:
-    """How much: live deliveries `rate` a second, so many `seconds` of each phase."""
+    """
+    How much: live deliveries `rate` a second, so many `seconds` of each phase.
+
+    A stop may take `stop_timeout_s`, and `stop_slack_s` for the process to end.
+    """
 
     backlog: int = 60_000
     rate: float = 500.0
     seconds: float = 20.0
     stop_timeout_s: float = 10.0
+    stop_slack_s: float = 1.0
 
 
 @dataclass
@@ -49,6 +56,7 @@ class Report:
     start_s: float = 0.0
     stops_s: dict[str, float] = field(default_factory=dict)
     backlog: int = 0
+    drained: int = 0
     drained_s: float = 0.0
     rates: list[float] = field(default_factory=list)
     live_p99_ms: float = 0.0
@@ -59,7 +67,7 @@ class Report:
     @property
     def drained_per_s(self) -> float:
         """How many events a second left the spool, on the whole."""
-        return self.backlog / self.drained_s if self.drained_s else 0.0
+        return self.drained / self.drained_s if self.drained_s else 0.0
 
     def __str__(self) -> str:
         stops = ", ".join(f"{who} {took:.1f} s" for who, took in self.stops_s.items())
@@ -69,8 +77,9 @@ class Report:
             f"slowest {self.slowest_ms:.0f} ms, then p50 {self.away_p50_ms:.0f} ms, p99 "
             f"{self.away_p99_ms:.0f} ms over {self.away_answers}; stops without Kafka: {stops}; a "
             f"receiver started without Kafka accepts after {self.start_s:.1f} s; broker back: "
-            f"{self.backlog} from the spool in {self.drained_s:.1f} s, {self.drained_per_s:.0f}/s "
-            f"(by the second: least {ordered[0]:.0f}, median {ordered[len(ordered) // 2]:.0f}), "
+            f"{self.drained} from the spool in {self.drained_s:.1f} s, {self.drained_per_s:.0f}/s "
+            f"(the topic grows by at least {ordered[0]:.0f}/s, median "
+            f"{ordered[len(ordered) // 2]:.0f}/s, with the live ones), "
             f"live p99 {self.live_p99_ms:.0f} ms; {self.debts} acknowledged, {self.lost} lost"
         )
 
@@ -152,7 +161,7 @@ class _Run:
         self._say(f"{name} stopped in {took_s:.1f} s")
         if code != 0:
             self._report.mistakes.append(f"{name} ended with {code}: {process.last_words()}")
-        if took_s > self._size.stop_timeout_s:
+        if took_s > self._size.stop_timeout_s + self._size.stop_slack_s:
             self._report.mistakes.append(f"{name} took {took_s:.1f} s to stop")
 
     async def _start_without_kafka(self) -> None:
@@ -174,27 +183,31 @@ class _Run:
 
     async def _drain(self) -> None:
         """Kafka is back: watch the backlog go, beside live deliveries."""
-        report, began = self._report, time.monotonic()
+        report, began, began_at = self._report, time.monotonic(), utc_now().isoformat()
         report.backlog = await self._stage.spooled()
         is_empty = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._load.run(self._size.rate, is_empty.is_set))
-            await self._watch(report.backlog)
+            await self._watch()
             report.drained_s = time.monotonic() - began
             is_empty.set()
         report.live_p99_ms = self._load.posted.p_ms(0.99, since=began)
+        # What came meanwhile may have gone through the spool too.
+        report.drained = report.backlog + sum(
+            line.get("partition") == -1 and line["timestamp"] >= began_at
+            for line in self._stage.told("delivery.accepted")
+        )
         self._say(f"drained in {report.drained_s:.1f} s, live p99 {report.live_p99_ms:.1f} ms")
 
-    async def _watch(self, left: int) -> None:
-        """Note by how much the backlog shrinks each second, until it is gone."""
-        async with asyncio.timeout(_PATIENCE_S):
-            at = time.monotonic()
-            while left:
+    async def _watch(self) -> None:
+        """Note by how much the topic grows each second, until the spool is empty."""
+        async with asyncio.timeout(_PATIENCE_S), self._stage.log() as log:
+            at, held = time.monotonic(), await _records(log)
+            while await self._stage.spooled():
                 await asyncio.sleep(_SAMPLE_EVERY_S)
-                now, now_left = time.monotonic(), await self._stage.spooled()
-                if now_left:  # the last second is not a whole one
-                    self._report.rates.append((left - now_left) / (now - at))
-                at, left = now, now_left
+                now, now_held = time.monotonic(), await _records(log)
+                self._report.rates.append((now_held - held) / (now - at))
+                at, held = now, now_held
 
     async def _count(self) -> None:
         posted = self._load.posted
@@ -209,17 +222,24 @@ class _Run:
             self._report.mistakes.append(f"{len(missing)} acknowledged are not in the topic")
 
 
+async def _records(log: Log) -> int:
+    return sum(span.stop for span in (await log.offsets([Topic.COMPLETIONS])).values())
+
+
 def main() -> int:
     """Play a run and print what it measured; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backlog", type=int, default=Size.backlog)
     parser.add_argument("--rate", type=float, default=Size.rate)
     parser.add_argument("--seconds", type=float, default=Size.seconds)
+    parser.add_argument("--folder", type=Path, help="kept afterwards; else a temporary one")
     chosen = parser.parse_args()
+    if chosen.folder:
+        chosen.folder.mkdir(parents=True)
     size = Size(backlog=chosen.backlog, rate=chosen.rate, seconds=chosen.seconds)
     configure_logs(level="error", format="json")
     with tempfile.TemporaryDirectory(prefix="fal-consumer-outage-") as folder:
-        report = asyncio.run(run_outage(Path(folder), size))
+        report = asyncio.run(run_outage(chosen.folder or Path(folder), size))
     print(report)
     for mistake in report.mistakes:
         print(f"broken: {mistake}")

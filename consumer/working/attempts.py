@@ -8,9 +8,15 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from consumer.core.event import Topic, format_time
+from consumer.core.event import NewRecord, Topic, format_time
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, outcome_of_error
-from consumer.errors import ConsumerError, InvariantBroken, RecordRefused, Unavailable
+from consumer.errors import (
+    ConsumerError,
+    InvariantBroken,
+    LogUnavailable,
+    RecordRefused,
+    Unavailable,
+)
 from consumer.ports import Clock, Ledger, Log, Parked, Record
 from consumer.setting_aside import dead_letter, parked_id, without_bytes
 from consumer.telemetry import Metrics, get_logger
@@ -146,7 +152,7 @@ class Attempts:
             except RecordRefused:
                 # With its reason it is over the log's limit: then a note without the bytes, which
                 # stay where the record came from.
-                await self.log.append(without_bytes(letter, len(record.value)))
+                await self._append_note(without_bytes(letter, len(record.value)))
         _log.error(
             "record.dead_lettered",
             handler=self.handler.name,
@@ -155,3 +161,10 @@ class Attempts:
             problem=outcome.problem,
             attempt=attempt,
         )
+
+    async def _append_note(self, note: NewRecord) -> None:
+        try:
+            await self.log.append(note)
+        except RecordRefused as exc:
+            # It is not the record's fault then: a policy of the cluster, or this machine's clock.
+            raise LogUnavailable(f"the log refuses every dead letter: {exc.problem}") from exc

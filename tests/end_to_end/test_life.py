@@ -40,7 +40,7 @@ async def test_a_submitted_job_ends_in_one_result(open_either):
 
 async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alone(open_either):
     """The signed bytes rest untouched, with headers and key, in the log and in the ledger."""
-    async with open_either() as stage:
+    async with open_either(first_check_s=60.0) as stage:
         await stage.submit("one")
         request = await stage.ended(await stage.only_request())
 
@@ -61,7 +61,7 @@ async def test_an_accepted_delivery_can_be_verified_from_log_and_from_ledger_alo
 
 async def test_what_somebody_else_puts_into_the_topic_never_becomes_a_fact(open_either):
     """A forged completion and a genuine one of another account end as dead letters."""
-    async with open_either() as stage:
+    async with open_either(first_check_s=60.0) as stage:
         await stage.submit("one")
         await stage.ended(await stage.only_request())
         (genuine,) = await stage.records(Topic.COMPLETIONS)
@@ -119,7 +119,7 @@ async def test_every_trouble_ends_as_fal_says(open_either, scenario, state, witn
 
 async def test_a_huge_seed_and_odd_text_reach_the_result_unchanged(open_either):
     """Numbers beyond 64 bits, NUL and lone surrogates in an output survive to the result event."""
-    async with open_either() as stage:
+    async with open_either(first_check_s=60.0) as stage:
         await stage.submit("one", simulate="huge_seed")
         await stage.ended(await stage.only_request())
 

@@ -122,6 +122,73 @@ async def test_what_the_client_reports_ends_the_subscription(error, told):
         assert told in await refused(subscription)
 
 
+async def test_a_holder_letting_go_ends_with_its_subscription():
+    """Closed in the middle of a revoke, a subscription does not leave its holder at it."""
+    ended, begun = asyncio.Event(), asyncio.Event()
+
+    async def let_go(_places):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    topics = {NAME.topic: Topic.COMPLETIONS}
+    subscription = KafkaSubscription(Client(), [NAME], topics, times=QUICK, on_revoked=let_go)
+    closing = asyncio.create_task(subscription.let_go())
+    await begun.wait()
+    closing.cancel()
+    await asyncio.wait({closing})
+
+    assert ended.is_set()
+
+
+class Recreated(Client):
+    """A consumer whose topic is another one by the next time that places are shared out."""
+
+    def __init__(self):
+        super().__init__()
+        self.id, self.sought = b"1" * 16, []
+        self.reading, self.read = asyncio.Event(), asyncio.Event()
+
+    async def _knows_no_ids(self, _node, _request):
+        return SimpleNamespace(topics=[(0, NAME.topic, self.id)])
+
+    async def _has_committed(self, _partitions):
+        return {NAME: SimpleNamespace(offset=5, metadata=(b"1" * 16).hex())}
+
+    def seek(self, partition, offset):
+        self.sought.append((partition, offset))
+
+    async def getmany(self, *partitions, timeout_ms, max_records):
+        if NAME not in partitions or self.read.is_set():
+            return await super().getmany(
+                *partitions, timeout_ms=timeout_ms, max_records=max_records
+            )
+        self.reading.set()
+        await self.read.wait()
+        message = SimpleNamespace(
+            partition=0, offset=5, key=b"a", value=b"1", headers=(), timestamp=0
+        )
+        return {NAME: [message]}
+
+
+async def test_a_read_under_way_in_a_rebalance_is_no_part_of_another_topic():
+    """What a read brought from the old topic's offset is not given before the new one's start."""
+    client = Recreated()
+    async with watched(client) as subscription:
+        await client.reading.wait()
+        await subscription.let_go()
+        client.id = b"2" * 16
+        client.read.set()
+        early = await subscription.poll(max_records=9, timeout=SECOND / 10)
+        await subscription.take_over()
+        late = await subscription.poll(max_records=9, timeout=SECOND / 10)
+
+    assert [(NAME, 0)] == client.sought
+    assert [[], []] == [list(early), list(late)]
+
+
 # ---------------------------------------------------------------- brokers that fail
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from time import monotonic
 
 import pytest
 
 from consumer.core.event import Topic
-from tests.spool.stage import FarSide, opened, record, running
+from tests.spool.stage import LIMITS, FarSide, opened, record, running
 
 
 @pytest.fixture
@@ -191,3 +192,41 @@ async def test_a_stop_finishes_what_is_on_its_way(far, tmp_path):
         await far.until(lambda: not front.waiting)
 
     assert Counter(f"k-{n}" for n in range(100)) == far.keys()
+
+
+async def test_nothing_acknowledged_is_left_behind_those_given_up(far, tmp_path):
+    """What is accepted after many that were given up arrives while the process runs."""
+    far.is_away = True
+    async with running(far, tmp_path) as front:
+        await front.append(record("first"))
+        given_up = [
+            asyncio.create_task(front.append(record(f"gone-{n}", size=1 << 20))) for n in range(20)
+        ]
+        await asyncio.sleep(0)
+        for one in given_up:
+            one.cancel()
+        await asyncio.wait(given_up)
+        await front.append(record("kept"))
+        far.is_away = False
+        await far.until(lambda: not front.waiting)
+
+        assert 1 <= far.keys()["kept"]
+
+
+async def test_a_record_at_the_limit_stays_where_it_is(far, tmp_path):
+    """One that would be too large for the spool with its mark is tried on in its place."""
+    stuck = record("stuck", size=1000)
+    limits = replace(LIMITS, max_record_bytes=stuck.size)
+    far.stuck_keys.add("stuck")
+    async with running(far, tmp_path, limits=limits) as front:
+        await front.append(stuck)
+        await asyncio.gather(*(front.append(record(f"k-{n}")) for n in range(9)))
+        await far.until(lambda: 9 == len(far.keys()))
+        tries = far.tries["stuck"]
+        await far.until(lambda: far.tries["stuck"] > tries)
+        await front.append(record("k-9"))
+        await far.until(lambda: far.tries["stuck"] > tries + 1)
+        far.stuck_keys.clear()
+        await far.until(lambda: not front.waiting)
+
+    assert 11 == len(far.keys())

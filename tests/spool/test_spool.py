@@ -1,5 +1,6 @@
 """One spool on disk: its bounds, its counts, its refused set."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -128,3 +129,21 @@ async def test_damage_is_counted(place):
         await spool.recount()
 
         assert (1, 1) == (spool.waiting.total(), spool.unreadable)
+
+
+async def test_what_a_caller_gave_up_is_counted_when_it_is_on_disk(place):
+    """An append whose caller goes away still waits for Kafka: it is there, and it counts."""
+    async with spool_of(place) as spool:
+        given_up = [asyncio.create_task(spool.append(record(f"gone-{n}"))) for n in range(3)]
+        given_up.append(asyncio.create_task(spool.refuse(record("no"), "too large")))
+        await asyncio.sleep(0)
+        for one in given_up:
+            one.cancel()
+        await asyncio.wait(given_up)
+        await spool.append(record("stays"))
+        await spool.refuse(record("stays"), "too large")
+        counted = spool.waiting.total(), spool.refused_count
+        await spool.recount()
+
+        assert (4, 2) == counted
+        assert (4, 2) == (spool.waiting.total(), spool.refused_count)

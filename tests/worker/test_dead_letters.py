@@ -166,3 +166,17 @@ async def test_a_mistake_of_ours_does_not_end_the_service(bench, error):
         (t["dlreason"], t["dlproblem"], t["dlattempts"]) for t in told
     ]
     assert [b"good"] == handler.done
+
+
+async def test_a_log_that_refuses_every_letter_holds_the_record(bench):
+    """Where not even a note is taken, the record waits and the worker lives on."""
+
+    async def step(_record, _attempt):
+        return DeadLetter("hopeless")
+
+    await bench.put("a", b"1")
+    bench.log.refuse_next(RecordRefused(Topic.DEAD_LETTERS, "a policy forbids it"), 4)
+    async with working(bench.worker(step)):
+        await all_committed(bench, 1)
+
+    assert [b"1"] == [letter.value for letter in bench.letters()]

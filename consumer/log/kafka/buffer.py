@@ -61,6 +61,12 @@ class Buffer:
         else:
             del self._by_place[place]
 
+    def drop(self, place: Place) -> None:
+        """Forget what is here of one place."""
+        waiting = self._by_place.pop(place, ())
+        self._count -= len(waiting)
+        self._bytes -= sum(len(record.value) for record in waiting)
+
     def clear(self) -> None:
         """Forget everything."""
         self._by_place.clear()

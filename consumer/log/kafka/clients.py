@@ -45,11 +45,14 @@ def faults_as_ours(doing: str) -> Iterator[None]:
         raise LogUnavailable(f"{doing}: Kafka does not answer") from exc
     except (KafkaError, OSError) as exc:
         raise LogUnavailable(f"{doing}: {sentence_of(exc)}") from exc
+    except RuntimeError as exc:
+        # uvloop's word for a write to a connection that is gone; asyncio's is an OSError.
+        raise LogUnavailable(f"{doing}: the connection to Kafka was cut") from exc
 
 
 def sentence_of(fault: BaseException) -> str:
     """Return what is the matter, and what to do where that is known. Never what was sent."""
-    if isinstance(fault, KafkaConnectionError | OSError):
+    if isinstance(fault, KafkaConnectionError | OSError | RuntimeError):
         return f"Kafka does not answer ({name_of(fault)})"
     if isinstance(fault, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         return f"Kafka says {name_of(fault)}: `fal-consumer topics acls` prints the rights needed"
@@ -110,7 +113,7 @@ async def _cut_off(consumer: Any, closing: "asyncio.Future[None]") -> None:
     try:
         async with asyncio.timeout(CLOSE_BUDGET.total_seconds()):
             await consumer._client.close()  # noqa: SLF001
-    except (TimeoutError, KafkaError, OSError):
+    except (TimeoutError, KafkaError, OSError, RuntimeError):
         return  # the process keeps a socket for a while; nothing waits for it
 
 

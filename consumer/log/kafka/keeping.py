@@ -84,6 +84,8 @@ class Keeper:
                 await self._admit(session)
                 while not await _is_set(session.ended, _WATCH_S):
                     await self._watch(session)
+            except Exception as exc:  # noqa: BLE001  as in `_connect`: the next one may do
+                self._tell_broken(exc)
             finally:
                 self._discard(session)
             if loop.time() - started_at > _SHORT_LIFE_S or session.has_accused:
@@ -105,9 +107,7 @@ class Keeper:
                 self._go_down(exc, asked_at)
             except Exception as exc:  # noqa: BLE001  the outermost loop: nothing would be
                 # published any more if it ended here.
-                self._log.error(
-                    "invariant.broken", where="producer", error=type(exc).__name__, exc_info=exc
-                )
+                self._tell_broken(exc)
                 self._go_down(exc, asked_at)
             else:
                 if self.sizes.batch_bytes >= session.batch_bytes:
@@ -200,9 +200,12 @@ class Keeper:
         try:
             await session.close()
         except Exception as exc:  # noqa: BLE001  it has ended, and must not end the next one
-            self._log.error(
-                "invariant.broken", where="producer", error=type(exc).__name__, exc_info=exc
-            )
+            self._tell_broken(exc)
+
+    def _tell_broken(self, exc: Exception) -> None:
+        self._log.error(
+            "invariant.broken", where="producer", error=type(exc).__name__, exc_info=exc
+        )
 
 
 async def _is_set(event: asyncio.Event, within_s: float) -> bool:

@@ -9,6 +9,7 @@ futures never resolve once a producer is discarded, and its own stopping waits f
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
@@ -128,6 +129,8 @@ class Session:
                 await ahead.added
             if self.is_over:
                 raise SessionEnded
+            if name not in self._partitions:  # gone while it waited
+                raise LogUnavailable(describe_refusal(name, UnknownTopicOrPartitionError))
             key = record.key.encode()
             future = await self._producer.send(
                 name,
@@ -254,9 +257,18 @@ class Session:
         self.has_accused = bool(accused)
         self._on_end(self, reason or _reason_of(failed))
         # Wakes who waits inside the client for a full batch, and keeps it from sending more.
-        self._producer._message_accumulator.fail_all(SessionEnded())  # noqa: SLF001
+        self._end_batches()
         if self._producer._sender.sender_task is not None:  # noqa: SLF001
             self._producer._sender.sender_task.cancel()  # noqa: SLF001
+
+    def _end_batches(self) -> None:
+        accumulator = self._producer._message_accumulator  # noqa: SLF001
+        accumulator.fail_all(SessionEnded())
+        open_ones = chain.from_iterable(accumulator._batches.values())  # noqa: SLF001
+        for batch in (*open_ones, *accumulator._pending_batches):  # noqa: SLF001
+            # Where nobody waits for room in it, the loop would print that nobody did.
+            if batch._drain_waiter.done():  # noqa: SLF001
+                batch._drain_waiter.exception()  # noqa: SLF001
 
     def _word_for(
         self, sending: Sending, error: BaseException | None, *, is_alone: bool
@@ -280,14 +292,14 @@ class Session:
             if connection._writer is not None:  # noqa: SLF001
                 # Closing would wait until a broker that is away has read all that was written.
                 connection._writer.transport.abort()  # noqa: SLF001
-        with suppress(KafkaError, OSError, TimeoutError):
+        with suppress(KafkaError, OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(_DISCARD_S):
                 await client.close()
         if sender is not None:
             await asyncio.wait({sender}, timeout=_DISCARD_S)
             if sender.done() and not sender.cancelled():
                 sender.exception()
-        with suppress(KafkaError, OSError, TimeoutError):
+        with suppress(KafkaError, OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(_DISCARD_S):
                 await self._producer.stop()
 

@@ -115,7 +115,9 @@ class KafkaSubscription:
         await asyncio.sleep(0)
         while True:
             self._arrived.clear()
-            if taken := self._buffer.take(max_records, without):
+            # While places are shared out, what came already may be of a topic that is gone.
+            is_ours = self._assigned.is_set()
+            if is_ours and (taken := self._buffer.take(max_records, without)):
                 self._changed.set()
                 return taken
             if self._over is not None:
@@ -145,7 +147,7 @@ class KafkaSubscription:
         try:
             while True:
                 await self._turn()
-        except (KafkaError, OSError) as exc:
+        except (KafkaError, OSError, RuntimeError) as exc:  # the last is uvloop's, of a cut one
             self.end(sentence_of(exc))
         except ValueError as exc:
             # From the client's parser. It may have lost what stood before, so that nothing more
@@ -202,9 +204,13 @@ class KafkaSubscription:
         if places and self._on_revoked is not None:
             # In a task of its own: the client would hide what it raises.
             letting = kept(self, self._on_revoked(places))
-            await asyncio.wait({letting}, timeout=self._times.revoke.total_seconds())
-            letting.cancel()
-            await asyncio.wait({letting})
+            try:
+                await asyncio.wait({letting}, timeout=self._times.revoke.total_seconds())
+            finally:
+                # Also when the client closes meanwhile: it must not outlive this subscription and
+                # let go of what the next one holds.
+                letting.cancel()
+                await asyncio.wait({letting})
         self._marks.forget()
 
     async def take_over(self) -> None:
@@ -218,8 +224,12 @@ class KafkaSubscription:
         for partition in stale:
             _log.warning("subscription.began_anew", topic=partition.topic)
             self._consumer.seek(partition, 0)
+            # A read that was under way when the places were shared out began where the other
+            # topic was committed.
+            self._buffer.drop(self._place(partition))
         self._assigned.set()
         self._changed.set()
+        self._arrived.set()
 
     async def _read_topic_ids(self) -> Mapping[str, str]:
         with faults_as_ours("looking for topics"):

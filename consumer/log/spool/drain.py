@@ -225,7 +225,8 @@ class Drain:
         await asyncio.sleep(_PAUSE_S)
         if self._gate.taken(record.topic) == problem.taken_before:
             return False
-        with suppress(LogUnavailable):
+        # With its mark it may be over the limit of a record: then it waits where it is.
+        with suppress(LogUnavailable, RecordRefused):
             await self.spool.move(record, since)
             self._log.debug("spool.record_moved", topic=record.topic.value, problem=problem.text)
             return True

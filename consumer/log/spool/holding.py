@@ -24,9 +24,11 @@ class OpenSpool:
     async def close(self) -> None:
         """Close the spool and let it go; remove it when there is nothing left in it."""
         held = self.spool.held
+        is_spent = False
         with suppress(LogUnavailable):
+            # Removed only when the disk itself says that nothing is left.
             await self.spool.recount()
-        is_spent = self.spool.is_empty and not self.spool.has_unread_files()
+            is_spent = self.spool.is_empty and not self.spool.has_unread_files()
         await self.stack.aclose()
         if is_spent:
             held.remove()

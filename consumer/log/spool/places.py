@@ -140,12 +140,13 @@ def maybe_hold(place: SpoolPlace) -> HeldPlace | None:
 def new_place(folder: Path) -> HeldPlace:
     """Return a spool with a fresh name, made durably and held. Raises LogUnavailable."""
     LogFolder(folder).make()
-    place = SpoolPlace(folder / secrets.token_hex(4))
-    LogFolder(place.path).make()
-    held = maybe_hold(place)
-    if held is None:
-        raise LogUnavailable(f"{place.path} was taken by another process")
-    return held
+    for _ in range(_TRIES):
+        place = SpoolPlace(folder / secrets.token_hex(4))
+        LogFolder(place.path).make()
+        if (held := maybe_hold(place)) is not None:
+            return held
+        # Another process that starts right now found it first, and adopted it.
+    raise LogUnavailable(f"{folder}: other processes take every new spool")
 
 
 def _hold(place: SpoolPlace) -> HeldPlace:

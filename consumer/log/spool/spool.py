@@ -7,11 +7,11 @@ below the mark is trimmed at once, so that the size limit bounds what waits.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from consumer.core.event import NewRecord, Topic
 from consumer.errors import LogUnavailable
@@ -35,6 +35,8 @@ _FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 _RETRY_AT_ONCE = 16
 _NO_WAIT = timedelta(0)
 _MIB = 1 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Spool:
         self._log, self._refused = logs
         self._limits = limits
         self._appended: Counter[Topic] = Counter()
+        self._writing: set[asyncio.Task[Any]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -110,7 +113,13 @@ class Spool:
             subscription = await stack.enter_async_context(log.subscribe(DRAIN_GROUP, TOPICS))
             spool = cls(held, (log, refused), subscription, limits)
             spool.waiting_bytes = await spool.recount()
-            yield spool
+            try:
+                yield spool
+            finally:
+                # The logs answer everybody, also what their closing could not finish.
+                await stack.aclose()
+                if spool._writing:
+                    await asyncio.wait(spool._writing)
 
     @property
     def name(self) -> str:
@@ -164,6 +173,23 @@ class Spool:
         await self._put(marks.moved(record, since))
 
     async def _put(self, record: NewRecord) -> Position:
+        return await self._in_full(self._put_and_count(record))
+
+    async def _in_full(self, writing: Coroutine[Any, Any, T]) -> T:
+        """Return what it returns; it goes on to its end when the caller gives up."""
+        # A record is on its way to the disk whether or not anybody waits for it. Uncounted, it
+        # would be drained in the place of one that came later, and that one be left behind.
+        task = asyncio.create_task(writing)
+        self._writing.add(task)
+        task.add_done_callback(self._end_writing)
+        return await asyncio.shield(task)
+
+    def _end_writing(self, task: "asyncio.Task[Any]") -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone
+
+    async def _put_and_count(self, record: NewRecord) -> Position:
         position = await self._log.append(record)
         self._appended[record.topic] += 1
         self.waiting[record.topic] += 1
@@ -174,6 +200,9 @@ class Spool:
 
     async def refuse(self, record: NewRecord, problem: str) -> Position:
         """Put a record that Kafka will not take, even as a dead letter, among the refused."""
+        return await self._in_full(self._refuse_and_count(record, problem))
+
+    async def _refuse_and_count(self, record: NewRecord, problem: str) -> Position:
         position = await self._refused.append(marks.refused(record, problem))
         self.refused_count += 1
         return Position(position.topic, NOWHERE, position.offset)
