@@ -15,6 +15,7 @@ from consumer.core.event import Topic
 from consumer.errors import LogUnavailable, RecordRefused
 from consumer.log.kafka.administration import open_administration
 from consumer.log.kafka.place import KafkaLimits, client_options, topic_name
+from consumer.log.kafka.topics import topic_needs
 from tests.kafka.publishing import (
     KIB,
     MIB,
@@ -42,6 +43,13 @@ async def limit_to(place, size):
     async with open_administration(place) as admin:
         config = {"max.message.bytes": str(size)}
         assert [] == list(await admin.set_configs(topic_name(place, NAME), config, dry_run=False))
+
+        async def is_set():
+            needs = [one for one in topic_needs(place, max_body_bytes=MIB) if one.topic is NAME]
+            (state,) = await admin.states(needs)
+            return config.items() <= state.found.configs.items()
+
+        await until(is_set)  # the broker takes note of it a moment later
 
 
 async def delete_topic(place):

@@ -52,7 +52,8 @@ def faults_as_ours(doing: str) -> Iterator[None]:
 
 def sentence_of(fault: BaseException) -> str:
     """Return what is the matter, and what to do where that is known. Never what was sent."""
-    if isinstance(fault, KafkaConnectionError | OSError | RuntimeError):
+    # Every KafkaError is a RuntimeError too; a bare one is uvloop's word for a cut connection.
+    if isinstance(fault, KafkaConnectionError | OSError) or not isinstance(fault, KafkaError):
         return f"Kafka does not answer ({name_of(fault)})"
     if isinstance(fault, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         return f"Kafka says {name_of(fault)}: `fal-consumer topics acls` prints the rights needed"
