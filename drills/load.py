@@ -94,15 +94,15 @@ class Load:
         self._recent: deque[tuple[str, bytes, Mapping[str, str]]] = deque(maxlen=512)
         self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
 
-    async def run(self, rate: float, until: Callable[[], bool]) -> None:
-        """Post `rate` deliveries a second, whatever the answers take, until told; then wait."""
+    async def run(self, rate: Callable[[], float], until: Callable[[], bool]) -> None:
+        """Post so many deliveries a second, whatever the answers take, until told; then wait."""
         begins = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             while not until():
                 for request_id, body, headers in self._next():
                     await self._at_once.acquire()
                     tasks.create_task(self._settle(request_id, body, headers))
-                    begins = max(begins + 1 / rate, time.monotonic() - 1.0)
+                    begins = max(begins + 1 / rate(), time.monotonic() - 1.0)
                 await asyncio.sleep(max(0.0, begins - time.monotonic()))
         self._connections.close()
 

@@ -133,7 +133,7 @@ class _Run:
 
     async def _load_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        await self._load.run(self._size.rate, lambda: time.monotonic() >= end)
+        await self._load.run(lambda: self._size.rate, lambda: time.monotonic() >= end)
 
     async def _away(self) -> None:
         """Kafka is away: the first deliveries wait for the deadline, those after it must not."""
@@ -187,7 +187,7 @@ class _Run:
         report.backlog = await self._stage.spooled()
         is_empty = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._load.run(self._size.rate, is_empty.is_set))
+            tasks.create_task(self._load.run(lambda: self._size.rate, is_empty.is_set))
             await self._watch()
             report.drained_s = time.monotonic() - began
             is_empty.set()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 from subprocess import run
 from typing import Any
 
@@ -212,7 +213,7 @@ def small_disk(place: Path, mib: int) -> Iterator[bool]:
     """Mount a file system of that size; gives False where this user may not."""
     place.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(place)]
-    is_mounted = run(command, capture_output=True, check=False).returncode == 0
+    is_mounted = bool(which("mount")) and not run(command, capture_output=True).returncode
     try:
         yield is_mounted
     finally:

@@ -22,6 +22,7 @@ from consumer.telemetry import Metrics
 
 Verdict = Literal["ok", "warning", "failed"]
 _TIMEOUT_S = 15.0
+_NOTHING_SUBMITTED = "none: on Kafka every submit is refused; set FAL_CONSUMER_SUBMIT_ENDPOINTS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,23 @@ async def check(
     Without `offline`, fal is asked for its keys and about our key, and Kafka for its topics
     and what we may do with them.
     """
-    rows = [*_local(settings)]
+    rows = [*_local(settings, role)]
     if role is not Role.RECEIVE:
-        rows.append(await _ledger(settings))
+        if not settings.is_embedded and settings.submit_endpoints is None:
+            rows.append(CheckRow("submit endpoints", "warning", _NOTHING_SUBMITTED))
+        rows.append(await _ledger(settings, role))
     if role is not Role.WORK and not settings.is_embedded:
         rows.append(await _bounded("spool", lambda: _spool(settings)))
     if not offline:
         if not settings.is_embedded:
             rows += await _kafka(settings, role)
         rows.append(await _bounded("keys", lambda: _keys(settings)))
-        rows.append(await _bounded("fal key", lambda: _fal(settings)))
+        if role is not Role.RECEIVE:  # it never calls the queue, and needs no key
+            rows.append(await _bounded("fal key", lambda: _fal(settings)))
     return rows
 
 
-def _local(settings: Settings) -> list[CheckRow]:
+def _local(settings: Settings, role: Role) -> list[CheckRow]:
     folder = DataFolder(settings.data_dir)
     rows = []
     try:
@@ -73,7 +77,7 @@ def _local(settings: Settings) -> list[CheckRow]:
             "ok" if has_room else "failed",
             f"{folder.path}, {free >> 20} MiB free"
             + (f", in use by {holder}" if holder else "")
-            + ("" if folder.path.exists() else ", not there yet: `serve` makes it")
+            + ("" if folder.path.exists() else f", not there yet: `{role.value}` makes it")
             + ("" if has_room else ": below FAL_CONSUMER_LOG_RESERVE_BYTES, answers would be 503"),
         )
     )
@@ -97,16 +101,16 @@ async def _spool(settings: Settings) -> CheckRow:
     return CheckRow("spool", *await asyncio.to_thread(spool_finding, settings))
 
 
-async def _ledger(settings: Settings) -> CheckRow:
+async def _ledger(settings: Settings, role: Role) -> CheckRow:
     path = DataFolder(settings.data_dir).ledger
     if not path.exists():
-        return CheckRow("ledger", "ok", "none yet: `serve` makes it")
+        return CheckRow("ledger", "ok", f"none yet: `{role.value}` makes it")
     try:
         is_old = await needs_migration(path)
     except ConsumerError as exc:
         return CheckRow("ledger", "failed", str(exc))
     if is_old:
-        return CheckRow("ledger", "warning", "older schema: `serve` copies and migrates it")
+        return CheckRow("ledger", "warning", f"older schema: `{role.value}` copies and migrates it")
     return CheckRow("ledger", "ok", str(path))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from consumer.errors import ConfigError, ConsumerError, Unavailable
+from consumer.errors import ConfigError, ConsumerError, LedgerUnavailable, Unavailable
 
 PROGRAM = "fal-consumer"
 
@@ -90,7 +90,7 @@ class Verbs(click.Group):
                 tell(mistake)
             ctx.exit(2)
         except Unavailable as exc:
-            tell(exc.problem)
+            tell(_why(exc))
             ctx.exit(1)
         except ConsumerError as exc:
             tell(str(exc))
@@ -114,6 +114,13 @@ def tell(sentence: str) -> None:
     from consumer.core.text import printable  # noqa: PLC0415
 
     click.echo(f"{PROGRAM}: {printable(sentence)}", err=True)
+
+
+def _why(error: Unavailable) -> str:
+    """Return what is away, as a sentence; the ledger names the database's own error only."""
+    if isinstance(error, LedgerUnavailable):
+        return f"the ledger does not answer ({error.problem}): try again; `check` looks at it"
+    return error.problem
 
 
 def _leaves(group: BaseExceptionGroup[ConsumerError]) -> Iterator[ConsumerError]:

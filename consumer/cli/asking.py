@@ -74,7 +74,7 @@ def track(
 async def _track(settings: "Settings", command: Event) -> None:
     async with open_desk(settings) as desk:
         with Narrator() as narrator:
-            narrator.step("handing it to `serve`")
+            narrator.step("handing it over")
             await desk.ask(command)
             while True:
                 news = await desk.look()
@@ -140,7 +140,7 @@ async def _cancel(settings: "Settings", command: Event) -> _Cancelled:
         if ended is not None:
             return ended
         with Narrator() as narrator:
-            narrator.step("handing it to `serve`")
+            narrator.step("handing it over")
             await desk.ask(command)
             narrator.step("waiting for what fal says")
             return await _answer(desk, command)
@@ -196,6 +196,6 @@ async def _within_patience(work: Coroutine[Any, Any, Answer], subject: str) -> A
             return await work
     except TimeoutError as exc:
         raise Failed(
-            f"no answer within {_PATIENCE_S:g} s; `serve` goes on trying",
+            f"no answer within {_PATIENCE_S:g} s; the service goes on trying",
             f"look at it with: fal-consumer timeline {subject}",
         ) from exc

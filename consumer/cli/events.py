@@ -65,7 +65,7 @@ fal-consumer events --topic fal.results --follow --group billing --json | ./on_r
 @with_settings
 def events(settings: "Settings", *, names: tuple[str, ...], as_json: bool, **chosen: Any) -> None:
     """
-    Read the event log: a line per record, oldest first.
+    Read the event log: a line per record, the oldest of each partition first.
 
     With --json: topic, partition, offset, key, headers (text), value_base64. With --group the
     same command again goes on after the last line that it finished writing; a line may come

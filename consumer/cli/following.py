@@ -32,8 +32,11 @@ _HOLDER_EVERY_S = 2.0
 _WATCHED = (Topic.LIFECYCLE, Topic.DEAD_LETTERS)
 
 _REMEDIES = {
-    "no_fal_key": "give `serve` a FAL_KEY (or FAL_KEY_FILE) and start it again",
-    "endpoint_not_allowed": "add the endpoint to FAL_CONSUMER_SUBMIT_ENDPOINTS of `serve`",
+    "no_fal_key": "give `serve` (on Kafka `work`) a FAL_KEY or FAL_KEY_FILE and start it again",
+    "endpoint_not_allowed": (
+        "add it to FAL_CONSUMER_SUBMIT_ENDPOINTS of `serve` (on Kafka `work`), start that again,"
+        " and submit under a new id"
+    ),
     "start_deadline_passed": "give it more time with --start-within",
     "command_conflict": "choose another --id, or give the same input and endpoint",
     "unknown_subject": "is the id right? `fal-consumer requests` lists what is known",
@@ -105,8 +108,8 @@ class Desk:
             return
         if self.folder.holder() is None:
             raise Failed(
-                "`serve` has stopped meanwhile",
-                "what you asked for stands in the log: it is carried out when `serve` starts again",
+                "`serve` (on Kafka `work`) has stopped meanwhile",
+                "what you asked for stands in the log: it is carried out when that starts again",
             )
         self._holder_seen_at = time.monotonic()
 
@@ -120,7 +123,7 @@ async def open_desk(settings: "Settings") -> AsyncIterator[Desk]:
     if folder.holder() is None:
         raise Failed(
             f"no `fal-consumer serve` runs on {settings.data_dir}",
-            "start it there, or name its folder with FAL_CONSUMER_DATA_DIR",
+            "start it there (on Kafka `work`), or name its folder with FAL_CONSUMER_DATA_DIR",
         )
     async with open_log(settings) as log, open_ledger(settings) as ledger:
         yield Desk(log, ledger, folder)

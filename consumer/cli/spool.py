@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
-from consumer.cli.terminal import Failed, Narrator, ago, print_json, print_table, word
+from consumer.cli.terminal import Failed, Narrator, ago, note, print_json, print_table, word
 
 if TYPE_CHECKING:
     from consumer.log.spool.upkeep import RefusedRecord, SpoolLook
@@ -100,10 +100,10 @@ def drain(settings: "Settings") -> None:
     """
     Send what waits in spools that no process holds, and remove those that are empty.
 
-    A running receiver drains its own. Exit code 0: nothing waits any more and nothing is
-    refused; 1: something is left, for instance because Kafka took nothing for 30 seconds.
+    A running receiver drains its own, which is left to it. Exit code 0: in the others nothing
+    waits any more and nothing is refused; 1: something is left, for instance because Kafka took nothing for 30 seconds.
     """
-    from consumer.app.spooling import drain_spools  # noqa: PLC0415
+    from consumer.app.spooling import drain_spools, look_at_spools  # noqa: PLC0415
 
     log_to_stderr()
     with Narrator() as narrator:
@@ -111,6 +111,9 @@ def drain(settings: "Settings") -> None:
             drain_spools(settings, lambda sent, total: narrator.step(f"sent {sent} of {total}"))
         )
     click.echo(f"{end.sent} sent, {end.waiting} still waiting, {end.refused} refused")
+    for look in look_at_spools(settings):
+        if look.holder and look.waiting:
+            note(f"{look.name}: {look.holder} sends {look.waiting.total()} by itself")
     if end.waiting:
         raise Failed("Kafka does not take what waits", "fal-consumer check tells what is wrong")
     if end.refused:

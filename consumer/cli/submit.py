@@ -113,7 +113,9 @@ def submit(
     **more: Any,
 ) -> None:
     """
-    Submit a job to fal through the running `serve`; never twice.
+    Submit a job to fal through the running `serve`, on Kafka `work`; never twice.
+
+    Runs in the data folder of that process.
 
     Prints the request id as soon as fal has given one; with --wait the result when it is
     there. Exit code 1: refused, not known to be sent, or (with --wait) any end but success.
@@ -157,7 +159,7 @@ def _deadline(now: datetime, span: timedelta | None) -> str | None:
 async def _submit(settings: "Settings", errand: Errand) -> int:
     async with open_desk(settings) as desk:
         with Narrator() as narrator:
-            narrator.step("handing it to `serve`")
+            narrator.step("handing it over")
             await desk.ask(errand.command)
             submission = await _sent(desk, errand, narrator)
             errand.request_id = submission.request.value if submission.request else ""

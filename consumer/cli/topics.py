@@ -20,7 +20,7 @@ _DEFAULT_PARTITIONS = 12
 _HOW = """\
 # Run these as a user who may alter the cluster. The brokers need an authorizer, and
 # allow.everyone.if.no.acl.found=false; brokers older than 2.8 also need IdempotentWrite on the
-# cluster for whoever writes."""
+# cluster for whoever writes. admin.properties is a file of yours: how that user logs in."""
 
 
 class _Topics(Explained, click.Group):

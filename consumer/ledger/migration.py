@@ -59,7 +59,7 @@ async def needs_migration(url: str | Path) -> bool:
     parsed = ledger_url(url)
     if not await asyncio.to_thread(probe, parsed):
         return True
-    engine = open_engine(parsed, connections=1)
+    engine = open_engine(parsed, connections=1, read_only=True)
     try:
         return await current_revision(engine) != known_revision()
     finally:

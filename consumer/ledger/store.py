@@ -84,7 +84,8 @@ class Ledger:
         writing = open_engine(parsed, connections=1)
         reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
         try:
-            await check_schema(writing)
+            # By the reading side: who only looks must not wait for the writers' lock.
+            await check_schema(reading_engine)
             ledger = cls((writing, reading_engine), Place(parsed), plan=plan, clock=clock)
             running = asyncio.create_task(ledger._writer.run(), name="ledger writer")
             try:

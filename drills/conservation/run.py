@@ -26,6 +26,7 @@ _GROUPS = {
     RecordEvents.name: RecordEvents.topics,
     Commands.name: Commands.topics,
 }
+_SLOWER = 3
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Run:
         began = self._say.now_s
         async with self._stage.log() as log:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._load.run(self._size.rate, self._is_over))
+                tasks.create_task(self._load.run(self._rate, self._is_over))
                 tasks.create_task(self._jobs.run(log, self._size.job_rate, self._is_over))
                 await self._play_faults()
             report.load_s = self._say.now_s - began
@@ -117,8 +118,15 @@ class _Run:
         self._say("counted")
         return report
 
+    def _rate(self) -> float:
+        """Return the pace: slower where only faults are still to come."""
+        return self._size.rate / (_SLOWER if self._is_enough() else 1)
+
+    def _is_enough(self) -> bool:
+        return self._load.posted.deliveries >= self._size.deliveries
+
     def _is_over(self) -> bool:
-        return self._have_been_played and self._load.posted.deliveries >= self._size.deliveries
+        return self._have_been_played and self._is_enough()
 
     async def _play_faults(self) -> None:
         """Let every fault happen once, and all again until enough was delivered."""

@@ -24,6 +24,22 @@ def test_looking_makes_nothing(folder):
     assert not folder.path.exists()
 
 
+def test_a_worker_on_kafka_is_warned_when_nothing_may_be_submitted(folder, tmp_path):
+    """Without FAL_CONSUMER_SUBMIT_ENDPOINTS the role `work` gets a warning that names it."""
+    secrets = tmp_path / "tokens"
+    secrets.write_text("0" * 64 + "\n")
+    folder.environ |= {
+        "FAL_CONSUMER_LOG_URL": "kafka://127.0.0.1:1",
+        "FAL_CONSUMER_TOKEN_SECRETS_FILE": str(secrets),
+    }
+
+    shown = folder.run("check", "--offline", "--role", "work")
+
+    assert 0 == shown.returncode, shown.stderr
+    assert "set FAL_CONSUMER_SUBMIT_ENDPOINTS" in shown.stdout
+    assert "not there yet: `work` makes it" in shown.stdout
+
+
 def test_a_folder_that_cannot_be_made_exits_1(folder):
     """Where the way to the folder is barred by a file, the table says so."""
     folder.path.write_text("a file")

@@ -124,3 +124,20 @@ async def _takes(publisher):
         return bool(await publisher.append(record()))
     except LogUnavailable:
         return False
+
+
+async def test_a_client_whose_loop_broke_is_replaced(mock):
+    """When the client can learn of no leader any more, a fresh one takes over, unasked."""
+    async with open_on(mock) as publisher:
+        await publisher.ping()
+        first = publisher._keeper.session
+        client = first._producer.client
+
+        async def cut(*_):
+            raise RuntimeError("unable to perform operation on a closed transport")
+
+        client._metadata_update = cut
+        client.add_topic("fal.results")
+        await until(lambda: publisher._keeper.session not in {first, None})
+        await publisher.ping()
+        await publisher.append(record())

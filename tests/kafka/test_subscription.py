@@ -12,7 +12,7 @@ from consumer.core.event import Topic
 from consumer.errors import LogUnavailable
 from consumer.subscription import next_batch
 from tests.conformance.log import gather, low_water
-from tests.kafka.stage import Stage, record, until
+from tests.kafka.stage import SOON_S, Stage, record, until
 
 SECOND = timedelta(seconds=1)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -239,3 +239,20 @@ async def test_a_group_that_does_not_follow_reads_to_the_end(stage):
             await subscription.commit(low_water(found))
 
     assert 20 == len(found)
+
+
+async def test_a_subscription_whose_client_broke_is_over(stage):
+    """When the client can learn of no leader any more, polls say so, and a fresh one reads on."""
+    await stage.make_topics(Topic.COMPLETIONS)
+    async with stage.open() as log, log.subscribe("group", [Topic.COMPLETIONS]) as subscription:
+        client = subscription._consumer._client
+
+        async def cut(*_):
+            raise RuntimeError("unable to perform operation on a closed transport")
+
+        client._metadata_update, broken = cut, client._sync_task
+        client.add_topic("another")
+        await until(broken.done)
+        with pytest.raises(LogUnavailable, match="a loop of the client broke"):
+            async with asyncio.timeout(SOON_S):
+                await subscription.poll(max_records=1, timeout=timedelta(seconds=SOON_S))

@@ -189,6 +189,18 @@ async def test_a_read_under_way_in_a_rebalance_is_no_part_of_another_topic():
     assert [[], []] == [list(early), list(late)]
 
 
+async def test_a_client_that_never_answers_does_not_end_the_watch():
+    """While the client's own look for a new topic hangs, polls say that Kafka does not answer."""
+    client = Recreated()
+    client.id = b"\0" * 16  # none: the topic is not there yet
+    client._client.force_metadata_update = asyncio.Event().wait
+    client.read.set()
+    async with watched(client) as subscription:
+        client.id = b"1" * 16
+
+        assert "does not answer" in await refused(subscription)
+
+
 # ---------------------------------------------------------------- brokers that fail
 
 

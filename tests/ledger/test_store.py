@@ -72,6 +72,18 @@ async def test_planner_that_fails_hurts_its_own_request_only(path):
         assert None is await ledger.request("bad")
 
 
+async def test_a_ledger_opens_and_is_read_while_another_process_writes(path, ledger):
+    """Who only looks waits for no writer's lock."""
+    await ledger.record(_entry(1))
+    writer = sqlite3.connect(path, isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        async with Ledger.open(path, plan=lambda _: Plan(), clock=lambda: T0) as looking:
+            assert None is not await looking.request("r1")
+    finally:
+        writer.close()
+
+
 async def test_locked_database_is_unavailable(path, ledger):
     """While another process writes for too long, recording is refused; reading goes on."""
     await ledger.record(_entry(1))

@@ -111,11 +111,18 @@ async def _cut_off(consumer: Any, closing: "asyncio.Future[None]") -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+    forget_broken_loop(consumer._client)  # noqa: SLF001
     try:
         async with asyncio.timeout(CLOSE_BUDGET.total_seconds()):
             await consumer._client.close()  # noqa: SLF001
     except (TimeoutError, KafkaError, OSError, RuntimeError):
         return  # the process keeps a socket for a while; nothing waits for it
+
+
+def forget_broken_loop(client: Any) -> None:
+    """Let a client whose own loop broke close its connections: else it stops at that error."""
+    if client._sync_task is not None and client._sync_task.done():  # noqa: SLF001
+        client._sync_task = None  # noqa: SLF001
 
 
 async def partitions_of(

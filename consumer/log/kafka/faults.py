@@ -116,6 +116,8 @@ def describe_error(error: BaseException | type[BaseException]) -> str:
     for known, advice in _ADVICE.items():
         if issubclass(kind, known):
             return f"{name_of(kind)}: {advice}"
+    if issubclass(kind, TimeoutError):
+        return "no answer in time"
     if isinstance(error, OSError):
         return printable(error.strerror or name_of(error))[:_MAX_FOREIGN_CHARS]
     return name_of(kind)

@@ -18,6 +18,7 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.structs import RecordMetadata
 
 from consumer.errors import LogUnavailable, RecordRefused
+from consumer.log.kafka.clients import forget_broken_loop
 from consumer.log.kafka.faults import Fault, describe_error, describe_refusal, fault_of
 from consumer.log.kafka.murmur import partition_of
 from consumer.log.kafka.place import KafkaLimits, KafkaPlace, client_options
@@ -96,15 +97,17 @@ class Session:
             raise
 
     def _mind_sender(self) -> None:
-        """Be told ourselves when the client's sending loop breaks."""
+        """Be told ourselves when one of the client's own loops breaks."""
         sender = self._producer._sender  # noqa: SLF001
         # Its own callback raises where no transaction waits, and the loop prints a traceback.
         sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
-        sender.sender_task.add_done_callback(self._note_sender_end)
+        sender.sender_task.add_done_callback(self._note_loop_end)
+        # Without this one nobody learns of a new leader or topic, and who asks waits for ever.
+        self._producer.client._sync_task.add_done_callback(self._note_loop_end)  # noqa: SLF001
 
-    def _note_sender_end(self, task: "asyncio.Task[None]") -> None:
+    def _note_loop_end(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
-            self.end("its sending loop broke")
+            self.end(f"a loop of the client broke ({type(task.exception()).__name__})")
 
     # ---------------------------------------------------------------- sending
 
@@ -205,7 +208,8 @@ class Session:
         try:
             async with asyncio.timeout(_METADATA_S):
                 answer = await client.send(client.get_random_node(), request)
-        except (KafkaError, OSError, TimeoutError, NotImplementedError) as exc:
+        except (KafkaError, OSError, TimeoutError, RuntimeError, LookupError) as exc:
+            # The last two are uvloop's and the client's words for a connection that was cut.
             problem = f"Kafka does not say how large a record may be: {describe_error(exc)}"
             raise LogUnavailable(problem) from exc
         return {
@@ -288,6 +292,7 @@ class Session:
         """Cut the connections and let the producer's tasks end. Never takes long."""
         self.end(CLOSED)
         client, sender = self._producer.client, self._producer._sender.sender_task  # noqa: SLF001
+        forget_broken_loop(client)
         for connection in client._conns.values():  # noqa: SLF001
             if connection._writer is not None:  # noqa: SLF001
                 # Closing would wait until a broker that is away has read all that was written.

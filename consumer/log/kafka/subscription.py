@@ -194,6 +194,12 @@ class KafkaSubscription:
             self._over = problem
         self._arrived.set()
 
+    def end_with(self, task: "asyncio.Future[None]") -> None:
+        """End because a loop of the client did, unless it was told to."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.end(f"a loop of the client broke ({type(error).__name__})")
+
     # ------------------------------------------------------------ assignments
 
     async def let_go(self) -> None:
@@ -268,7 +274,9 @@ class KafkaSubscription:
         if self._assigned.is_set() and ids.keys() - known.keys():
             # Shared out without it. Only the client's own look makes the group share out anew:
             # one that joins again under its lasting name is given what it had.
-            await self._consumer._client.force_metadata_update()  # noqa: SLF001
+            with faults_as_ours("looking for topics"):
+                async with asyncio.timeout(self._times.answer.total_seconds()):
+                    await self._consumer._client.force_metadata_update()  # noqa: SLF001
         for name, found in ids.items():
             if found != known.get(name, found):
                 return f"{name} was deleted and made again: reading begins anew"
@@ -332,6 +340,8 @@ async def open_subscription(  # noqa: PLR0913  what a membership is made of
         subscription = KafkaSubscription(
             consumer, partitions, names, times=times, on_revoked=on_revoked
         )
+        # When it breaks, nothing tells of new leaders and partitions any more.
+        consumer._client._sync_task.add_done_callback(subscription.end_with)  # noqa: SLF001
         consumer.subscribe(list(names), listener=_Listener(subscription))
         tasks = [
             kept(subscription, subscription.pump()),

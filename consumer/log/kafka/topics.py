@@ -123,7 +123,9 @@ class TopicState:
         """What stands there, or everything that is not as it must be."""
         if self.findings or self.found is None:
             return "; ".join(finding.text for finding in self.findings)
-        return f"{self.found.partitions} partitions, {self.found.replication} copies"
+        copies = self.found.replication
+        word = "copy" if copies == 1 else "copies"
+        return f"{self.found.partitions} partitions, {copies} {word}"
 
     @property
     def fixes(self) -> Mapping[str, str]:
