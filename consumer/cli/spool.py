@@ -101,7 +101,8 @@ def drain(settings: "Settings") -> None:
     Send what waits in spools that no process holds, and remove those that are empty.
 
     A running receiver drains its own, which is left to it. Exit code 0: in the others nothing
-    waits any more and nothing is refused; 1: something is left, for instance because Kafka took nothing for 30 seconds.
+    waits any more and nothing is refused; 1: something is left, for instance because Kafka took
+    nothing for 30 seconds.
     """
     from consumer.app.spooling import drain_spools, look_at_spools  # noqa: PLC0415
 
