@@ -144,13 +144,14 @@ class _Lines:
         self._descriptor = _descriptor_of(stream)
         self.left_out = 0
 
-    def msg(self, line: str) -> None:
-        """Write a line, or count it as left out."""
+    def msg(self, line: str | bytes) -> None:
+        """Write a line, text or UTF-8, or count it as left out."""
         try:
             if self._descriptor is not None:
-                os.write(self._descriptor, f"{line}\n".encode("utf-8", "backslashreplace"))
+                raw = line.encode("utf-8", "backslashreplace") if isinstance(line, str) else line
+                os.write(self._descriptor, raw + b"\n")
             else:
-                self._stream.write(f"{line}\n")
+                self._stream.write(f"{line if isinstance(line, str) else line.decode()}\n")
         except (OSError, ValueError):
             self.left_out += 1
 
@@ -165,7 +166,7 @@ def _descriptor_of(stream: TextIO) -> int | None:
         return None
 
 
-def _render_json(logger: Any, method: str, values: MutableMapping[str, Any]) -> str:
+def _render_json(logger: Any, method: str, values: MutableMapping[str, Any]) -> bytes:
     """
     Return the line as JSON: level, time, escaping and rendering in one step.
 
@@ -175,7 +176,7 @@ def _render_json(logger: Any, method: str, values: MutableMapping[str, Any]) -> 
     values["timestamp"] = datetime.now(UTC).isoformat()
     if values.get("exc_info"):
         values = structlog.processors.format_exc_info(logger, method, values)
-    return to_json(_escape_text(logger, method, values), serialize_unknown=True).decode()
+    return to_json(_escape_text(logger, method, values), serialize_unknown=True)
 
 
 def _escape_text(

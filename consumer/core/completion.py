@@ -13,7 +13,16 @@ from datetime import datetime
 from typing import Any
 
 from consumer.core.delivery import Delivery, SignedHeaders
-from consumer.core.event import Event, EventType, event_id
+from consumer.core.event import (
+    FIXED_HEADERS,
+    Event,
+    EventType,
+    NewRecord,
+    Topic,
+    decode,
+    event_id,
+    format_time,
+)
 from consumer.core.fact import FactName
 from consumer.core.signature import VerifiedDelivery
 from consumer.core.text import dump_json, parse_json
@@ -23,6 +32,7 @@ from consumer.errors import MalformedDelivery, UndecodableEvent
 _STATUS_CODE = re.compile(r"status code:? ([0-9]{3})(?![0-9])")
 # "Invalid status code: 422" (fal docs, 2025) and "Unexpected status code: 422" (seen in
 # production code of 2026).
+_WEBHOOK = EventType.WEBHOOK_COMPLETION.value
 _CANCELLED_TYPE = "client_cancelled"
 _CANCELLED_STATUS = 499
 # Source: fal docs, "Request errors": client_cancelled is answered 499.
@@ -50,44 +60,50 @@ class Completion:
     billable_units: str | None = None
 
 
-def webhook_event(
+def webhook_record(
     verified: VerifiedDelivery, *, source: str, token: Token | None, raw_token: str, ours: bool
-) -> Event:
+) -> NewRecord:
     """
-    Return the event of a verified delivery: its value is the signed body, byte for byte.
+    Return the record of a verified delivery: its value is the signed body, byte for byte.
 
     `token` is what the path's token says when one of our secrets signed it, `raw_token`
     its text as received (or empty), `ours` whether the account is a configured one.
+    Written in one step, for every delivery pays for it: `webhook_event` reads it again.
     """
-    headers = verified.delivery.headers
+    delivery, key = verified.delivery, verified.key
+    signed = delivery.headers
     submission_id = token.submission_id if token else ""
-    extensions = {
-        "falsignature": headers.signature,
-        "faltimestamp": headers.timestamp,
-        "faluserid": headers.user_id,
-        "falkey": verified.key.text,
-        "falkid": verified.key.kid,
-        "falaccount": "ours" if ours else "unproven",
-        "faltoken": raw_token,
-        "falsubmission": submission_id,
-        "falendpoint": token.endpoint if token else "",
-    }
     identity = event_id(
-        EventType.WEBHOOK_COMPLETION.value,
-        headers.request_id,
-        headers.user_id,
-        verified.delivery.body_sha256,
-        submission_id,
+        _WEBHOOK, signed.request_id, signed.user_id, delivery.body_sha256, submission_id
     )
-    return Event(
-        EventType.WEBHOOK_COMPLETION,
-        identity,
-        source,
-        headers.request_id,
-        verified.delivery.received_at,
-        verified.delivery.body,
-        {name: value for name, value in extensions.items() if value},
-    )
+    request_id = signed.request_id.encode()
+    headers = [
+        *FIXED_HEADERS[EventType.WEBHOOK_COMPLETION],
+        ("ce_id", identity.encode()),
+        ("ce_source", source.encode()),
+        ("ce_subject", request_id),
+        ("ce_time", format_time(delivery.received_at).encode()),
+        ("content-type", b"application/json"),
+        ("ce_falsignature", signed.signature.encode()),
+        ("ce_faltimestamp", signed.timestamp.encode()),
+        ("ce_faluserid", signed.user_id.encode()),
+        ("ce_falkey", key.text.encode()),
+        ("ce_falkid", key.kid.encode()),
+        ("ce_falaccount", b"ours" if ours else b"unproven"),
+        ("ce_faltoken", raw_token.encode()),
+        ("ce_falsubmission", submission_id.encode()),
+        ("ce_falendpoint", token.endpoint.encode() if token else b""),
+    ]
+    kept = tuple([header for header in headers if header[1]])
+    return NewRecord(Topic.COMPLETIONS, signed.request_id, delivery.body, kept)
+
+
+def webhook_event(
+    verified: VerifiedDelivery, *, source: str, token: Token | None, raw_token: str, ours: bool
+) -> Event:
+    """Return the event of a verified delivery, as whoever reads its `webhook_record` sees it."""
+    record = webhook_record(verified, source=source, token=token, raw_token=raw_token, ours=ours)
+    return decode(record.headers, record.value)
 
 
 def delivery_from(event: Event) -> Delivery:
@@ -120,12 +136,8 @@ def parse_webhook(body: bytes, request_id: str) -> Completion:
     fields. Raises UndecodableEvent when it is no JSON object of that form or names
     another request id, and nothing else.
     """
-    fields = _fields(body)
-    if fields.get("request_id") != request_id:
-        raise UndecodableEvent("request_id", "differs from the signed header")
-    status, payload = fields.get("status"), fields.get("payload")
-    if status not in ("OK", "ERROR"):
-        raise UndecodableEvent("status", 'expected "OK" or "ERROR"')
+    fields = webhook_fields(body, request_id)
+    status, payload = fields["status"], fields.get("payload")
     error = _maybe_text(fields.get("error"))
     http_status = 200 if status == "OK" else _status_code(error)
     error_type = _error_type(payload)
@@ -138,6 +150,20 @@ def parse_webhook(body: bytes, request_id: str) -> Completion:
         has_output=payload is not None,
         output=payload,
     )
+
+
+def webhook_fields(body: bytes, request_id: str) -> dict[str, Any]:
+    """
+    Return the fields of a webhook body, `status` among them, as fal wrote them.
+
+    Raises UndecodableEvent as `parse_webhook` does, for the same bodies.
+    """
+    fields = _fields(body)
+    if fields.get("request_id") != request_id:
+        raise UndecodableEvent("request_id", "differs from the signed header")
+    if fields.get("status") not in ("OK", "ERROR"):
+        raise UndecodableEvent("status", 'expected "OK" or "ERROR"')
+    return fields
 
 
 def completion_of_answer(

@@ -48,9 +48,10 @@ HOME = MappingProxyType(
 )
 """The topic on which each event type lives."""
 
-_FIXED_HEADERS = {
-    kind: (("ce_specversion", b"1.0"), ("ce_type", kind.value.encode())) for kind in EventType
-}
+FIXED_HEADERS = MappingProxyType(
+    {kind: (("ce_specversion", b"1.0"), ("ce_type", kind.value.encode())) for kind in EventType}
+)
+"""What every record of an event type begins with."""
 
 Headers = tuple[tuple[str, bytes], ...]
 """Record headers in order; a name may stand more than once."""
@@ -109,7 +110,7 @@ def format_time(instant: datetime) -> str:
     # Not `strftime`: on Linux its years before 1000 have too few digits to be read again.
     if instant.tzinfo is not UTC:
         instant = instant.astimezone(UTC)
-    return instant.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return instant.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_time(text: str) -> datetime:
@@ -133,7 +134,7 @@ def parse_time(text: str) -> datetime:
 def encode(event: Event) -> NewRecord:
     """Return the record of an event: CloudEvents attributes as `ce_…` headers, key = subject."""
     headers = (
-        *_FIXED_HEADERS[event.type],
+        *FIXED_HEADERS[event.type],
         ("ce_id", event.id.encode()),
         ("ce_source", event.source.encode()),
         ("ce_subject", event.subject.encode()),

@@ -1,5 +1,5 @@
 """
-fal's public keys: from the bytes of a JWKS document to verifiers.
+fal's public keys: from the bytes of a JWKS document to points that verify.
 
 Only `kty`, `crv`, `x` and `kid` reach PyJWT: handed the whole entry it drops a key with
 `alg: "Ed25519"`, keeps symmetric keys, and makes private-key objects of entries with `d`.
@@ -16,7 +16,6 @@ from typing import Any
 from jwt import PyJWKSet
 from jwt.exceptions import PyJWTError
 from nacl.bindings import crypto_core_ed25519_is_valid_point
-from nacl.signing import VerifyKey
 
 from consumer.errors import BadKeySet
 
@@ -34,14 +33,13 @@ class PublicKey:
     One Ed25519 public key, made by `public_key`.
 
     `kid` is fal's name for it, or empty; `raw` has 32 bytes; `text` is the key as base64url
-    without padding (43 characters), as events carry it.
+    without padding (43 characters), as events carry it: made once per key set and not per
+    delivery, for that is the hot path.
     """
 
     kid: str
     raw: bytes
-    verifier: VerifyKey = field(repr=False, compare=False)
     text: str = field(repr=False, compare=False)
-    # Both made once per key set and not per delivery: they are on the hot path.
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def public_key(raw: bytes, kid: str = "") -> PublicKey:
     if len(raw) != 32 or not crypto_core_ed25519_is_valid_point(raw):
         raise BadKeySet("not a valid Ed25519 point")
     text = urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-    return PublicKey(kid, raw, VerifyKey(raw), text)
+    return PublicKey(kid, raw, text)
 
 
 def parse_keys(document: bytes) -> tuple[PublicKey, ...]:

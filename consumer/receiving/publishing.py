@@ -7,19 +7,22 @@ and would send the same bytes again.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from enum import StrEnum
-from hashlib import blake2b
+from typing import NamedTuple
 
-from consumer.core.completion import parse_webhook, webhook_event
-from consumer.core.event import NewRecord, encode
+from consumer.core.completion import webhook_fields, webhook_record
+from consumer.core.event import NewRecord
 from consumer.core.signature import VerifiedDelivery
 from consumer.core.token import MAX_TOKEN_CHARS, Token, parse_token
+from consumer.deadlines import SharedDeadline, Wait, in_time
 from consumer.errors import BadToken, LogUnavailable, RecordRefused, UndecodableEvent
 from consumer.ports import Clock, Position, Publisher
-from consumer.receiving.deadline import in_time
 from consumer.receiving.limits import ReceiverLimits, Room
 from consumer.setting_aside import letter_before_log
+
+_Appended = tuple[Position, str]
+"""Where a record rests, and why it is a dead letter (or nothing)."""
 
 UNREADABLE_BODY = "unreadable_body"
 OTHER_REQUEST_ID = "other_request_id"
@@ -35,8 +38,7 @@ class Verdict(StrEnum):
     DEAD_LETTERED = "dead_lettered"
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """Where the delivery rests: `position` None for a copy, `reason` set for a dead letter."""
 
     verdict: Verdict
@@ -44,8 +46,7 @@ class Published:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A verified delivery and what the receiver saw around it. `path_token` is as received."""
 
     verified: VerifiedDelivery
@@ -70,7 +71,7 @@ class Desk:
         self._token_secrets = token_secrets
         self._clock = clock
         self._room = Room(max_count=limits.max_publishing, max_bytes=limits.max_publishing_bytes)
-        self._deadline_s = limits.publish_deadline.total_seconds()
+        self._deadline = SharedDeadline(limits.publish_deadline.total_seconds())
         self._copies = _Copies(limits.max_copies)
 
     async def publish(self, envelope: Envelope, *, answer_at: float) -> Published:
@@ -87,7 +88,7 @@ class Desk:
         if not self._room.maybe_take(size):
             raise LogUnavailable("too many deliveries wait for the log")
         try:
-            position, reason = await in_time(self._append(record, reason), self._until(answer_at))
+            position, reason = await self._in_time(self._append(record, reason), answer_at)
         except TimeoutError as exc:
             raise LogUnavailable("the log took too long") from exc
         finally:
@@ -97,10 +98,13 @@ class Desk:
             return Published(Verdict.DEAD_LETTERED, position, reason)
         return Published(Verdict.ACCEPTED if envelope.is_ours else Verdict.UNPROVEN, position)
 
-    def _until(self, answer_at: float) -> float:
-        return min(asyncio.get_running_loop().time() + self._deadline_s, answer_at)
+    def _in_time(self, work: Awaitable[_Appended], answer_at: float) -> Awaitable[_Appended]:
+        """Return what waits for `work`, for as long as both deadlines allow."""
+        if asyncio.get_running_loop().time() + self._deadline.granted_s <= answer_at:
+            return self._deadline.in_time(Wait(), work)
+        return in_time(work, answer_at)
 
-    async def _append(self, record: NewRecord, reason: str) -> tuple[Position, str]:
+    async def _append(self, record: NewRecord, reason: str) -> _Appended:
         try:
             return await self._publisher.append(record), reason
         except RecordRefused as exc:
@@ -115,14 +119,14 @@ class Desk:
     def _record(self, envelope: Envelope) -> tuple[NewRecord, str]:
         """Return the record, and why it is a dead letter (or nothing)."""
         path_token = envelope.path_token if _is_storable(envelope.path_token) else ""
-        event = webhook_event(
+        record = webhook_record(
             envelope.verified,
             source=self._source,
             token=self._maybe_token(path_token) if envelope.is_ours else None,
             raw_token=path_token,
             ours=envelope.is_ours,
         )
-        record, reason = encode(event), _fault(envelope.verified)
+        reason = _fault(envelope.verified)
         return (self._dead_letter(record, reason) if reason else record), reason
 
     def _maybe_token(self, path_token: str) -> Token | None:
@@ -142,36 +146,30 @@ class _Copies:
 
     def __init__(self, max_count: int) -> None:
         self._max_count = max_count
-        self._marks: OrderedDict[bytes, None] = OrderedDict()
+        self._marks: OrderedDict[tuple[bytes, str], None] = OrderedDict()
 
-    def __contains__(self, mark: bytes) -> bool:
+    def __contains__(self, mark: tuple[bytes, str]) -> bool:
         return mark in self._marks
 
-    def add(self, mark: bytes) -> None:
+    def add(self, mark: tuple[bytes, str]) -> None:
         self._marks[mark] = None
         if len(self._marks) > self._max_count:
             self._marks.popitem(last=False)
 
 
-def _mark(envelope: Envelope) -> bytes:
-    """Return what only an exact copy shares; 16 bytes, for there are many of them in memory."""
-    delivery = envelope.verified.delivery
-    headers = delivery.headers
-    parts = (
-        headers.request_id,
-        headers.user_id,
-        headers.timestamp,
-        headers.signature,
-        delivery.body_sha256,
-        envelope.path_token,
-    )
-    text = "\n".join(parts).encode("utf-8", "surrogateescape")
-    return blake2b(text, digest_size=16).digest()
+def _mark(envelope: Envelope) -> tuple[bytes, str]:
+    """
+    Return what only an exact copy shares, some 150 bytes: there are many of them in memory.
+
+    The signature was verified, so it stands for all that it signs: both ids, timestamp, body.
+    """
+    signature = envelope.verified.delivery.headers.signature
+    return bytes.fromhex(signature), envelope.path_token
 
 
 def _fault(verified: VerifiedDelivery) -> str:
     try:
-        parse_webhook(verified.delivery.body, verified.request_id)
+        webhook_fields(verified.delivery.body, verified.request_id)
     except UndecodableEvent as exc:
         return OTHER_REQUEST_ID if exc.part == "request_id" else UNREADABLE_BODY
     return ""

@@ -15,6 +15,7 @@ ALLOWED = {
     "datetime",
     "enum",
     "hashlib",
+    "hmac",
     "json",
     "re",
     "types",

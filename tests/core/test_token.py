@@ -209,6 +209,36 @@ def test_any_signed_claims_are_a_token_or_bad(claims):
     assert parse_token(sign_token(token, [NEW]), [NEW]) == token
 
 
+@given(
+    st.one_of(st.just({"alg": "HS256", "typ": "JWT"}), json_objects),
+    st.one_of(
+        json_objects.map(lambda more: CLAIMS | more),
+        st.dictionaries(st.sampled_from(["aud", "end", "sub"]), json_values),
+        st.sampled_from(sorted(CLAIMS)).map(lambda name: {**CLAIMS, name: [CLAIMS[name]]}),
+    ),
+    st.sampled_from([OLD, NEW, FOREIGN]),
+)
+def test_what_is_a_token_here_is_one_for_the_library_too(header, claims, secret):
+    """No token passes that PyJWT refuses or reads otherwise, in our own form least of all."""
+    text = forged_as_the_library_writes(header, claims, secret)
+    try:
+        token = parse_token(text, [OLD, NEW])
+    except BadToken:
+        return
+    read = jwt.decode(
+        text, secret, algorithms=["HS256"], audience=CLAIMS["aud"], options={"verify_iat": False}
+    )
+    assert Token(read["end"], read.get("sub", "")) == token
+    assert secret != FOREIGN
+
+
+def forged_as_the_library_writes(header, claims, secret: bytes) -> str:
+    """Return a token in the byte form of PyJWT, signed with HMAC whatever its header says."""
+    parts = [json.dumps(part, separators=(",", ":")).encode() for part in (header, claims)]
+    signed = ".".join(map(b64, parts))
+    return f"{signed}.{b64(digest(secret, signed.encode(), sha256))}"
+
+
 @given(st.integers(0, 400), texts)
 def test_any_change_of_a_token_is_refused(place, put):
     """A genuine token with a character replaced is refused, or is spelt otherwise."""

@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any, Self
 
 from consumer.core.event import NewRecord, Topic
+from consumer.deadlines import SharedDeadline, Wait
 from consumer.errors import LogUnavailable
-from consumer.log.kafka.deadlines import SharedDeadline, Wait
 from consumer.log.kafka.faults import know_more_errors
 from consumer.log.kafka.keeping import Keeper
 from consumer.log.kafka.overheard import overheard

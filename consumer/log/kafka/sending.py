@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from consumer.core.event import NewRecord
-from consumer.log.kafka.deadlines import Wait
+from consumer.deadlines import Wait
 from consumer.log.kafka.permits import Lane
 
 if TYPE_CHECKING:

@@ -7,22 +7,26 @@ futures never resolve once a producer is discarded, and its own stopping waits f
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.protocol.admin import DescribeConfigsRequest
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import RecordMetadata, TopicPartition
 
+from consumer.core.event import NewRecord
 from consumer.errors import LogUnavailable, RecordRefused
 from consumer.log.kafka.clients import forget_broken_loop
 from consumer.log.kafka.faults import Fault, describe_error, describe_refusal, fault_of
 from consumer.log.kafka.murmur import partition_of
 from consumer.log.kafka.place import KafkaLimits, KafkaPlace, client_options
 from consumer.log.kafka.sending import Sending, SessionEnded
+
+_Acknowledged = asyncio.Future[RecordMetadata]
 
 CLOSED = "closed"
 """The reason of an end that we wanted."""
@@ -79,7 +83,8 @@ class Session:
         )
         self._cluster = self._producer.client.cluster
         self._cluster.add_listener(self._note_topics)
-        self._partitions: Mapping[str, int] = {}
+        self._partitions: Mapping[str, Sequence[TopicPartition]] = {}
+        self._add_timeout_s = limits.request_timeout.total_seconds()
 
     async def start(self, names: Sequence[str]) -> None:
         """
@@ -134,14 +139,7 @@ class Session:
                 raise SessionEnded
             if name not in self._partitions:  # gone while it waited
                 raise LogUnavailable(describe_refusal(name, UnknownTopicOrPartitionError))
-            key = record.key.encode()
-            future = await self._producer.send(
-                name,
-                record.value,
-                key,
-                partition=partition_of(key, self._partitions[name]),
-                headers=list(record.headers),
-            )
+            future = await self._add(name, record)
         except KafkaError as exc:
             raise self._word_of_client(sending, exc) from exc
         except UnicodeEncodeError as exc:
@@ -157,6 +155,22 @@ class Session:
         self._in_hand[sending] = None
         future.add_done_callback(sending.settle)
         return await waiter
+
+    def _add(self, name: str, record: NewRecord) -> Coroutine[Any, Any, _Acknowledged]:
+        """
+        Hand the record to the client's batches; what comes back waits until it is taken.
+
+        What `AIOKafkaProducer.send` does besides (metadata, size, serializers) is done by now,
+        and would be paid for again by every record.
+        """
+        key, spots = record.key.encode(), self._partitions[name]
+        return self._producer._message_accumulator.add_message(  # type: ignore[no-any-return]  # noqa: SLF001
+            spots[partition_of(key, len(spots))],
+            key,
+            record.value,
+            self._add_timeout_s,
+            headers=list(record.headers),
+        )
 
     def _word_of_client(self, sending: Sending, error: KafkaError) -> Exception:
         """Return what a record's caller hears when the client did not even take it."""
@@ -183,7 +197,11 @@ class Session:
 
     def _note_topics(self, cluster: ClusterMetadata) -> None:
         self._partitions = {
-            name: len(cluster.partitions_for_topic(name)) for name in cluster.topics()
+            name: [
+                TopicPartition(name, number)
+                for number in range(len(cluster.partitions_for_topic(name)))
+            ]
+            for name in cluster.topics()
         }
 
     # ---------------------------------------------------------------- what is known
