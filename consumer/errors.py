@@ -245,9 +245,19 @@ class LedgerUnavailable(Unavailable):
 
 
 class FalUnavailable(Unavailable):
-    """fal does not answer now, or answers that it cannot."""
+    """
+    fal does not answer now, or answers that it cannot. `came` describes an answer that was no
+    answer: its status, kind and size, nothing of its text.
+    """
 
     code = "fal_unavailable"
+
+    def __init__(self, problem: str, *, retry_after_s: float | None = None, came: str = "") -> None:
+        super().__init__(problem, retry_after_s=retry_after_s)
+        self.came = came
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{f' ({self.came})' if self.came else ''}"
 
 
 class FalRefused(ConsumerError):
@@ -265,15 +275,31 @@ class FalRefused(ConsumerError):
 
 
 class SchemaDrift(ConsumerError):
-    """fal answered something this version does not know; `body` is kept whole, never shown."""
+    """
+    fal answered something this version does not know; `body` is kept whole, never shown.
+
+    `where` is the field, `expected` what it should be, `came` what kind of value it is; none
+    of them quotes the body.
+    """
 
     code = "schema_drift"
 
-    def __init__(self, operation: str, problem: str, body: bytes) -> None:
-        super().__init__(operation, problem)
+    def __init__(
+        self, operation: str, where: str, body: bytes, *, expected: str = "", came: str = ""
+    ) -> None:
+        super().__init__(operation, where, expected, came)
         self.operation = operation
-        self.problem = problem
+        self.where = where
+        self.expected = expected
+        self.came = came
         self.body = body
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, as one sentence."""
+        if not self.expected:
+            return self.where
+        return f"{self.where}: expected {self.expected}, came {self.came}"
 
     def __str__(self) -> str:
         return f"{self.operation}: {self.problem}"

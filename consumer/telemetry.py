@@ -28,7 +28,13 @@ LOG_EVENTS = frozenset(
         "delivery.accepted",
         "delivery.dead_lettered",
         "delivery.rejected",
+        "fal.account_locked",
+        "fal.account_unlocked",
+        "fal.answer_drifted",
         "fal.call_retried",
+        "fal.key_refused",
+        "fal.key_taken",
+        "fal.stream_reopened",
         "http.malformed",
         "invariant.broken",
         "keys.refresh_failed",
@@ -250,6 +256,12 @@ class Metrics:
             "fal_consumer_fal_calls",
             "Calls to fal, by operation and HTTP status",
             ["operation", "http_status"],
+            registry=registry,
+        )
+        self.fal_drifts = Counter(
+            "fal_consumer_fal_drifts",
+            "Answers of fal that this version could not read in full, by operation",
+            ["operation"],
             registry=registry,
         )
 

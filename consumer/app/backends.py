@@ -14,8 +14,8 @@ from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
 from consumer.errors import LedgerUnavailable, LogUnavailable
+from consumer.fal import FalQueueClient, open_fal
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
-from consumer.fal.queue import FalQueueClient, open_fal
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
 from consumer.handlers.record import RecordEvents

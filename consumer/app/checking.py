@@ -12,7 +12,7 @@ from consumer.app.spooling import spool_finding
 from consumer.app.values import token_secrets, utc_now
 from consumer.core.keys import parse_keys
 from consumer.errors import ConfigError, ConsumerError, FalRefused, LogUnavailable
-from consumer.fal.queue import open_fal
+from consumer.fal import open_fal
 from consumer.folder import DataFolder
 from consumer.jwks.clock import MAX_CLOCK_ERROR
 from consumer.jwks.fetch import fetch_document

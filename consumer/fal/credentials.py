@@ -5,7 +5,7 @@ The key never leaves this folder but in the header of a call; `repr` shows none 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _KEY = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -51,3 +51,19 @@ def file_credential(path: Path) -> Credential:
         return text if _KEY.fullmatch(text) else None
 
     return Credential(read)
+
+
+def environment_credential(environ: Mapping[str, str]) -> Credential | None:
+    """
+    Return the credential that these variables name, as fal's own clients do, or None.
+
+    `FAL_KEY_FILE` (read again when fal refuses the key), else `FAL_KEY`, else `FAL_KEY_ID`
+    with `FAL_KEY_SECRET`. Give it `os.environ`.
+    """
+    if path := environ.get("FAL_KEY_FILE"):
+        return file_credential(Path(path))
+    key = environ.get("FAL_KEY", "").strip()
+    parts = (environ.get("FAL_KEY_ID", "").strip(), environ.get("FAL_KEY_SECRET", "").strip())
+    if not key and all(parts):
+        key = ":".join(parts)
+    return fixed_credential(key) if _KEY.fullmatch(key) else None

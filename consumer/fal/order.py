@@ -4,10 +4,11 @@ An order to submit, as the call that is sent: judged whole before any URL is bui
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit
 
 from consumer.core.endpoint import is_endpoint_id, submit_path
+from consumer.core.submit_options import SubmitOptions
 from consumer.core.text import dump_json
 from consumer.fal.call import Call
 from consumer.ports import SubmitOrder
@@ -44,24 +45,29 @@ def submit_call(order: SubmitOrder, max_bytes: int) -> Call:
         "POST",
         submit_path(order.endpoint),
         max_bytes,
-        query=_query(order.callback_url),
+        query="&".join(_query(order)),
         headers={"Content-Type": "application/json", **_headers(order)},
         is_unrepeatable=True,
         body=body,
     )
 
 
-def _query(callback_url: str) -> str:
-    if not callback_url:
-        return ""
+def _query(order: SubmitOrder) -> Iterator[str]:
+    if order.callback_url:
+        yield f"fal_webhook={_callback(order.callback_url)}"
+    if order.options.max_queue_length is not None:
+        yield f"fal_max_queue_length={order.options.max_queue_length}"
+
+
+def _callback(url: str) -> str:
     try:
-        parts = urlsplit(callback_url)
+        parts = urlsplit(url)
         is_absolute = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError as exc:
         raise UnfitOrder("bad_callback") from exc
-    if not is_absolute or not _CALLBACK.fullmatch(callback_url):
+    if not is_absolute or not _CALLBACK.fullmatch(url):
         raise UnfitOrder("bad_callback")
-    return f"fal_webhook={quote(callback_url, safe='')}"
+    return quote(url, safe="")
 
 
 def _headers(order: SubmitOrder) -> dict[str, str]:
@@ -70,7 +76,27 @@ def _headers(order: SubmitOrder) -> dict[str, str]:
         headers["X-Fal-Request-Start-Timeout"] = _start_timeout(order.start_timeout_s)
     if order.tags:
         headers["X-Fal-Tags"] = _tags(order.tags)
-    return headers
+    return headers | dict(_option_headers(order.options))
+
+
+def _option_headers(options: SubmitOptions) -> Iterator[tuple[str, str]]:
+    """Yield the headers of what was asked for. Source: fal docs, "Platform headers", 2026-10-07."""
+    if options.priority is not None:
+        yield "X-Fal-Queue-Priority", options.priority
+    if options.runner_hint is not None:
+        yield "X-Fal-Runner-Hint", options.runner_hint
+    if options.no_retry:
+        yield "X-Fal-No-Retry", "1"
+    if options.retry_config is not None:
+        retries = {cause: {"retries": count} for cause, count in options.retry_config.items()}
+        yield "X-Fal-Retry-Config", dump_json(retries).decode("ascii")
+    if options.store_io is not None:
+        yield "X-Fal-Store-IO", "1" if options.store_io else "0"
+    if options.object_lifecycle is not None:
+        lifecycle = options.object_lifecycle.model_dump(exclude_unset=True)
+        yield "X-Fal-Object-Lifecycle-Preference", dump_json(lifecycle).decode("ascii")
+    if options.disable_fallback:
+        yield "x-app-fal-disable-fallback", "true"
 
 
 def _start_timeout(seconds: float) -> str:

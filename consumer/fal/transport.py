@@ -1,5 +1,5 @@
 """
-One HTTP call to a configured origin, bounded in time, bytes and number, and its errors as ours.
+One HTTP call to a configured host, bounded in time, bytes and number, and its errors as ours.
 
 Knows no endpoint, no request and no meaning of an answer. The key is added here, per call,
 after the origin check, and nowhere else; redirects are not followed; cookies are not kept.
@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from consumer.errors import FalRefused, FalUnavailable, InvariantBroken
-from consumer.fal.call import Answer, Call
+from consumer.fal.call import Answer, Call, Host
 from consumer.fal.credentials import Credential
 from consumer.telemetry import Metrics
 
@@ -36,6 +36,11 @@ class FalLimits:
     `connect_s`: as fal's own clients (fal-client 1.0.3); twice that with looking up the
     name and TLS. `max_result_bytes`: fal names no limit. `max_calls` bounds submits, reads
     and the short waits between tries, so at worst 32 results of 64 MiB are held at once.
+    `listing_s` and `max_page_bytes` are for one page of the platform's lists; fifty models
+    with their OpenAPI have a few MiB. A stream is quiet for 15 s at most (fal docs, "Queue
+    status stream", 2026-10), so one quiet for `stream_quiet_s` is dead.
+    `probe_s`: where fal refuses the key, or says that the account is locked, how long until
+    it is asked again; doubled up to `max_probe_s` while a lock stays.
     """
 
     connect_s: float = 5.0
@@ -43,16 +48,26 @@ class FalLimits:
     status_s: float = 30.0
     result_s: float = 60.0
     cancel_s: float = 30.0
+    listing_s: float = 60.0
+    stream_quiet_s: float = 40.0
     max_answer_bytes: int = 1024 * 1024
     max_result_bytes: int = 64 * 1024 * 1024
+    max_page_bytes: int = 32 * 1024 * 1024
     max_calls: int = 32
     tries: int = 3
+    limited_tries: int = 8
     retry_wait_s: float = 0.25
     max_retry_wait_s: float = 5.0
+    probe_s: float = 60.0
+    max_probe_s: float = 600.0
 
 
 class NotConnected(FalUnavailable):
     """No connection was made, so nothing was sent: the one failure that proves no job exists."""
+
+
+Bases = Mapping[Host, Sequence[str]]
+"""The addresses of each host, preferred first; a path is put in front of every call's."""
 
 
 class Sessions(NamedTuple):
@@ -63,19 +78,22 @@ class Sessions(NamedTuple):
 
 
 class Transport:
-    """Sends calls to one origin, and to its backup when the first cannot be reached."""
+    """Sends calls to their host, and to its backup when the first cannot be reached."""
 
     def __init__(
         self,
         sessions: Sessions,
-        origins: Sequence[str],
+        bases: Bases,
         credential: Credential,
         limits: FalLimits,
         metrics: Metrics,
     ) -> None:
         self._sessions = sessions
-        self._bases = [URL(origin.rstrip("/"), encoded=True) for origin in origins]
-        self._proxies = {base: _proxy_of(base) for base in self._bases}
+        self._bases = {
+            host: [URL(url.rstrip("/"), encoded=True) for url in urls]
+            for host, urls in bases.items()
+        }
+        self._proxies = {base: _proxy_of(base) for urls in self._bases.values() for base in urls}
         self._credential = credential
         self._slots = asyncio.Semaphore(limits.max_calls)
         self._metrics = metrics
@@ -93,15 +111,33 @@ class Transport:
         Raises NotConnected, FalUnavailable for an answer that was cut, and FalRefused for one
         of more than `max_bytes`. The deadline is the caller's.
         """
-        *firsts, last = self._bases
+        async with self.open(call) as response:
+            return Answer(
+                response.status,
+                response.headers.copy(),
+                await read_bounded(response, call.max_bytes),
+            )
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        """
+        Send the call as `send` does, and hold the answer open while it is read in pieces.
+
+        What goes wrong while it is read is FalUnavailable.
+        """
+        *firsts, last = self._bases[call.host]
         for base in firsts:
             try:
-                return await self._send_to(base, call)
+                async with self._open_at(base, call) as response:
+                    yield response
+                    return
             except NotConnected:
                 continue
-        return await self._send_to(last, call)
+        async with self._open_at(last, call) as response:
+            yield response
 
-    async def _send_to(self, base: URL, call: Call) -> Answer:
+    @asynccontextmanager
+    async def _open_at(self, base: URL, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
         url = URL(f"{base}{call.path}{'?' if call.query else ''}{call.query}", encoded=True)
         if url.origin() != base.origin() or not is_safe_origin(url):
             raise InvariantBroken("a call to fal stays on its configured origin")
@@ -111,14 +147,13 @@ class Transport:
             async with session.request(
                 call.method,
                 url,
-                headers={**call.headers, "Authorization": f"Key {self._credential.key}"},
+                headers={**call.headers, **self._authorization(call)},
                 data=call.body,
                 allow_redirects=False,
                 proxy=self._proxies[base],
             ) as response:
                 http_status = str(response.status)
-                body = await _read_bounded(response, call.max_bytes)
-                return Answer(response.status, response.headers.copy(), body)
+                yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise NotConnected("not_connected") from exc
         except aiohttp.ClientHttpProxyError as exc:
@@ -129,20 +164,23 @@ class Transport:
         finally:
             self._metrics.fal_calls.labels(call.operation, http_status).inc()
 
+    def _authorization(self, call: Call) -> Mapping[str, str]:
+        return {} if call.is_public else {"Authorization": f"Key {self._credential.key}"}
+
 
 @asynccontextmanager
 async def open_transport(
-    origins: Sequence[str], credential: Credential, limits: FalLimits, metrics: Metrics
+    bases: Bases, credential: Credential, limits: FalLimits, metrics: Metrics
 ) -> AsyncIterator[Transport]:
-    """Open a transport to these origins, preferred first; each https, or http on loopback."""
-    for origin in origins:
-        if not is_safe_origin(URL(origin)):
+    """Open a transport to these hosts; each address https, or http on loopback."""
+    for url in (url for urls in bases.values() for url in urls):
+        if not is_safe_origin(URL(url)):
             raise InvariantBroken("fal's origin is https, or http on loopback")
     async with (
         _open_session(limits, is_kept=True) as kept,
         _open_session(limits, is_kept=False) as fresh,
     ):
-        yield Transport(Sessions(kept, fresh), origins, credential, limits, metrics)
+        yield Transport(Sessions(kept, fresh), bases, credential, limits, metrics)
 
 
 def _open_session(limits: FalLimits, *, is_kept: bool) -> aiohttp.ClientSession:
@@ -183,7 +221,8 @@ def _proxy_of(base: URL) -> URL | None:
     return URL(proxy if "://" in proxy else f"http://{proxy}")
 
 
-async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Return the whole body. Raises FalRefused, or FalUnavailable, for more than `max_bytes`."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):

@@ -8,14 +8,14 @@ fal's refusals quote the key.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, NoReturn
 
 from consumer.core.endpoint import is_request_id
 from consumer.core.text import parse_json
-from consumer.errors import FalRefused, FalUnavailable, SchemaDrift
+from consumer.errors import FalRefused, FalUnavailable
+from consumer.fal.answers import Status
 from consumer.fal.call import Answer
+from consumer.fal.reading import drift, json_of, read
 from consumer.ports import (
     CancelAnswer,
     QueueStatus,
@@ -40,36 +40,15 @@ _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
 _UNKNOWN_APP = re.compile(r'Application\s+["\'].*["\']?\s+not found', re.DOTALL)
 
 
-class _Body(BaseModel):
-    """Fields that this version reads; all others pass."""
-
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
-class StatusBody(_Body):
-    """
-    fal's status object.
-
-    Source: fal docs, "Queue status", 2026-10, and a recorded status of a 422.
-    """
-
-    status: str
-    request_id: str | None = None
-    queue_position: Annotated[int, Field(ge=0)] | None = None
-    error: str | None = None
-    error_type: str | None = None
-
-
-class SubmitBody(_Body):
-    """fal's answer to a submit; nothing but `request_id` is sure (fal docs, "Queue", 2026-10)."""
-
-    request_id: str
-
-
 # ---------------------------------------------------------------- the three reads
 
 
 def parse_status(answer: Answer, request_id: str) -> StatusAnswer:
+    """Return what handlers and sweeps need of `read_status`. Raises what it raises."""
+    return status_answer(read_status(answer, request_id))
+
+
+def read_status(answer: Answer, request_id: str) -> Status:
     """
     Return what fal's status says, whether it came under 200 or 202.
 
@@ -77,25 +56,30 @@ def parse_status(answer: Answer, request_id: str) -> StatusAnswer:
     """
     body = _json_object(answer)
     if body == _NOT_FOUND and answer.http_status < 500:
-        return StatusAnswer(QueueStatus.NOT_FOUND)
+        return Status(status=QueueStatus.NOT_FOUND, request_id=request_id)
     if body is None or not _has_status_word(answer, body):
         raise_unless_ok(answer)
     if body is None:
         _refuse_unreadable(answer, "status")
-    try:
-        read = StatusBody.model_validate(body)
-    except ValidationError as exc:
-        raise SchemaDrift("status", _problem(exc), answer.body) from exc
-    if read.status not in _WORDS:
-        raise SchemaDrift("status", "status: an unknown word", answer.body)
-    if read.request_id is not None and read.request_id.lower() != request_id.lower():
-        raise SchemaDrift("status", "request_id: not the one asked for", answer.body)
-    is_completed = read.status == QueueStatus.COMPLETED
+    status, drifts = read(Status, body, "status", answer.body)
+    if status.status not in _WORDS:  # more than fal's exact answer to an unknown id
+        raise drift("status", "status", answer.body, expected="a word alone", value=body)
+    if status.request_id is not None and status.request_id.lower() != request_id.lower():
+        raise drift(
+            "status", "request_id", answer.body, expected="the one asked for", value=request_id
+        )
+    return status.with_drifts(drifts)
+
+
+def status_answer(status: Status) -> StatusAnswer:
+    """Return a status as handlers and sweeps know it."""
+    is_completed = status.status is QueueStatus.COMPLETED
     return StatusAnswer(
-        QueueStatus(read.status),
-        queue_position=read.queue_position if read.status == QueueStatus.IN_QUEUE else None,
-        error=read.error if is_completed else None,
-        error_type=read.error_type if is_completed else None,
+        status.status,
+        queue_position=status.queue_position if status.status is QueueStatus.IN_QUEUE else None,
+        error=status.error if is_completed else None,
+        error_type=status.error_type if is_completed else None,
+        drifts=status.drifts,
     )
 
 
@@ -111,7 +95,7 @@ def parse_result(answer: Answer) -> ResultAnswer:
     body = _json_object(answer) if is_small or answer.http_status >= 400 else None
     if body is not None and body.get("detail") == NOT_READY_DETAIL:
         return ResultAnswer(ResultKind.NOT_READY)
-    if _has_run(answer):
+    if has_run(answer):
         return _ready(answer)
     if body == _NOT_FOUND and 400 <= answer.http_status < 500:
         return ResultAnswer(ResultKind.NOT_FOUND)
@@ -120,9 +104,9 @@ def parse_result(answer: Answer) -> ResultAnswer:
     if not _is_replay(answer, body):
         raise_unless_ok(answer)
         if not answer.body:
-            raise FalUnavailable("empty_answer")
+            raise FalUnavailable("empty_answer", came=answer.came)
         if answer.is_page and "x-fal-request-id" not in answer.headers:
-            raise FalUnavailable("unreadable_answer")
+            raise FalUnavailable("unreadable_answer", came=answer.came)
     return _ready(answer)
 
 
@@ -155,13 +139,10 @@ def parse_submit(answer: Answer) -> SubmitAnswer:
         return SubmitRefused(status, reason_of(answer))
     if not 200 <= status < 300:
         return SubmitUnknown(f"http_{status}")
-    try:
-        read = SubmitBody.model_validate(_json_object(answer))
-    except ValidationError:
+    request_id = (_json_object(answer) or {}).get("request_id")
+    if not isinstance(request_id, str) or not is_request_id(request_id):
         return SubmitUnknown("unreadable_id")
-    if not is_request_id(read.request_id):
-        return SubmitUnknown("unreadable_id")
-    return Submitted(read.request_id.lower())
+    return Submitted(request_id.lower())
 
 
 # ---------------------------------------------------------------- what is not an answer
@@ -178,9 +159,11 @@ def raise_unless_ok(answer: Answer) -> None:
         return
     if status >= 500 or status in (408, 425, 429):
         reason = "rate_limited" if status == 429 else f"http_{status}"
-        raise FalUnavailable(reason, retry_after_s=retry_after_s(answer.headers))
+        wait_s = retry_after_s(answer.headers)
+        raise FalUnavailable(reason, retry_after_s=wait_s, came=answer.came)
     if status == 407 or (status == 403 and answer.is_page):
-        raise FalUnavailable("proxy_refused" if status == 407 else "challenged")
+        problem = "proxy_refused" if status == 407 else "challenged"
+        raise FalUnavailable(problem, came=answer.came)
     raise FalRefused(status, reason_of(answer))
 
 
@@ -189,7 +172,9 @@ def reason_of(answer: Answer) -> str:
     if is_locked(answer):
         return "locked"
     body = _json_object(answer) or {}
-    for word in (answer.headers.get("X-Fal-Error-Type"), body.get("error_type")):
+    envelope = body.get("error")  # the platform's: {"error": {"type": …, "message": …}}
+    kind = envelope.get("type") if isinstance(envelope, dict) else None
+    for word in (answer.headers.get("X-Fal-Error-Type"), body.get("error_type"), kind):
         if isinstance(word, str) and _REASON.fullmatch(word):
             return word
     words = {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
@@ -225,7 +210,7 @@ def _ready(answer: Answer) -> ResultAnswer:
 
 def is_unauthorized(answer: Answer) -> bool:
     """Tell whether fal does not take our key; a model may answer 401 of its own."""
-    return answer.http_status == 401 and not _has_run(answer)
+    return answer.http_status == 401 and not has_run(answer)
 
 
 def is_locked(answer: Answer) -> bool:
@@ -234,13 +219,13 @@ def is_locked(answer: Answer) -> bool:
 
     Source: recorded answers, 2026: 403 with a detail like "User is locked. Reason: …".
     """
-    if answer.http_status != 403 or _has_run(answer):
+    if answer.http_status != 403 or has_run(answer):
         return False
     detail = (_json_object(answer) or {}).get("detail")
     return isinstance(detail, str) and "locked" in detail.lower()
 
 
-def _has_run(answer: Answer) -> bool:
+def has_run(answer: Answer) -> bool:
     """
     Tell whether a runner gave this answer, by the headers that fal replays with it.
 
@@ -292,13 +277,5 @@ def _json_object(answer: Answer) -> dict[str, Any] | None:
 
 def _refuse_unreadable(answer: Answer, operation: str) -> NoReturn:
     """Tell a broken answer, which may be whole next time, from JSON that is no object."""
-    try:
-        parse_json(answer.body)
-    except ValueError as exc:
-        raise FalUnavailable("unreadable_answer" if answer.body else "empty_answer") from exc
-    raise SchemaDrift(operation, "not an object", answer.body)
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['type']}"
+    value = json_of(answer)
+    raise drift(operation, "the answer", answer.body, expected="an object", value=value)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from consumer.core.submit_options import SubmitOptions
+from consumer.errors import SchemaDrift
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
@@ -44,13 +47,14 @@ class QueueStatus(StrEnum):
 class StatusAnswer:
     """
     fal's status of a request. `queue_position` is 0-based; `error` and `error_type` only with
-    COMPLETED.
+    COMPLETED. `drifts`: what of the answer this version could not read, and did without.
     """
 
     status: QueueStatus
     queue_position: int | None = None
     error: str | None = None
     error_type: str | None = None
+    drifts: tuple[SchemaDrift, ...] = field(default=(), compare=False, repr=False)
 
 
 class ResultKind(StrEnum):
@@ -97,6 +101,7 @@ class SubmitOrder:
     callback_url: str = field(default="", repr=False)
     start_timeout_s: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    options: SubmitOptions = field(default_factory=SubmitOptions)
 
 
 class FalQueue(Protocol):

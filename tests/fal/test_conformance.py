@@ -114,7 +114,7 @@ async def over_http() -> AsyncIterator[object]:
     about = r"/{app:.+}/requests/{id:[0-9a-f-]{36}}{tail:(/status|/cancel)?}"
     app.router.add_route("*", about, world.about_job)
     app.router.add_post("/{endpoint:.+}", world.submit)
-    limits = replace(FalLimits(), tries=1)
+    limits = replace(FalLimits(), tries=1, probe_s=0.0)
     async with TestServer(app) as server:
         fake.origin = str(server.make_url("")).rstrip("/")
         credential = fixed_credential("a:b")

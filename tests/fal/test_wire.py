@@ -112,12 +112,7 @@ def test_status_words_count_under_a_refusing_code(http_status):
         status_body(status=1),
         status_body(status=None),
         b'{"request_id":"019f7085-1439-7320-9a28-939d54dfcee5"}',
-        status_body(queue_position="3"),
-        status_body(queue_position=-1),
-        status_body(queue_position=True),
-        status_body(request_id=7),
         status_body(request_id="019f7085-1439-7320-9a28-000000000000"),
-        status_body(error={"text": "x"}),
         b"[]",
         b'"IN_QUEUE"',
     ],
@@ -129,6 +124,29 @@ def test_changed_status_is_drift_with_its_body(body):
 
     assert ("status", body) == (drift.value.operation, drift.value.body)
     assert "fal.run" not in str(drift.value)
+
+
+@pytest.mark.parametrize(
+    "changed, where, expected, came",
+    [
+        ({"queue_position": "3"}, "queue_position", "a whole number", "text of 1 characters"),
+        ({"queue_position": -1}, "queue_position", "Input should be greater", "a number"),
+        ({"queue_position": True}, "queue_position", "a whole number", "true or false"),
+        ({"request_id": 7}, "request_id", "text", "a number"),
+        ({"error": {"text": "x"}}, "error", "text", "an object"),
+        ({"logs": [{"message": 1}, {"message": "b"}]}, "logs[0].message", "text", "a number"),
+    ],
+)
+def test_a_changed_part_is_told_and_the_rest_is_used(changed, where, expected, came):
+    """A retyped field that a status can do without is a drift beside it, with the body."""
+    body = status_body(**changed)
+
+    read = wire.read_status(answer(200, body), JOB)
+
+    (drift,) = read.drifts
+    assert (where, came, body) == (drift.where, drift.came, drift.body)
+    assert drift.expected.startswith(expected)
+    assert wire.status_answer(read).drifts == read.drifts
 
 
 @pytest.mark.parametrize("body", [b"", b'{"status":"COMPL', NGINX, b"\xff"])
