@@ -21,6 +21,7 @@ from pydantic import (
 
 from consumer.core.endpoint import is_endpoint_id, is_request_id
 from consumer.core.event import Event, EventType, event_id, parse_time
+from consumer.core.submit_options import SubmitOptions
 from consumer.core.text import dump_json, parse_json
 from consumer.errors import UndecodableEvent
 
@@ -80,6 +81,9 @@ class Submit(_Wanted):
     command: Literal["submit"] = "submit"
     input: Annotated[dict[str, Any], AfterValidator(_writable)] = Field(
         description="the model's input"
+    )
+    options: SubmitOptions = Field(
+        default_factory=SubmitOptions, description="what is asked of fal's queue besides"
     )
 
     @property

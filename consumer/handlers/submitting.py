@@ -204,6 +204,7 @@ class Submitter:
                 self._callbacks.url(command.endpoint, claim.key),
                 start_timeout_s,
                 command.tags,
+                command.options,
             )
         )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from consumer.core.submit_options import ObjectLifecycle, SubmitOptions
 from consumer.fal.order import UnfitOrder, submit_call
 from consumer.ports import SubmitOrder
 
@@ -118,3 +119,35 @@ def test_endpoint_outside_the_grammar_is_refused(endpoint):
 def test_legacy_endpoint_is_split():
     """`123-name` is posted to `/123/name`."""
     assert call(replace(ORDER, endpoint="123-name")).path == "/123/name"
+
+
+def test_every_option_becomes_its_header_or_parameter():
+    """Each option is one header, the queue bound a parameter; nothing else is sent."""
+    options = SubmitOptions(
+        priority="low",
+        runner_hint="set 7",
+        no_retry=True,
+        retry_config={"server_error": 2, "timeout": 0},
+        store_io=False,
+        object_lifecycle=ObjectLifecycle(
+            expiration_duration_seconds=None, initial_acl={"default": "forbid", "rules": []}
+        ),
+        disable_fallback=True,
+        max_queue_length=0,
+    )
+
+    made = call(replace(ORDER, options=options, callback_url="https://a.example/h"))
+
+    assert made.query == "fal_webhook=https%3A%2F%2Fa.example%2Fh&fal_max_queue_length=0"
+    assert dict(made.headers) == {
+        "Content-Type": "application/json",
+        "X-Fal-Queue-Priority": "low",
+        "X-Fal-Runner-Hint": "set 7",
+        "X-Fal-No-Retry": "1",
+        "X-Fal-Retry-Config": '{"server_error":{"retries":2},"timeout":{"retries":0}}',
+        "X-Fal-Store-IO": "0",
+        "X-Fal-Object-Lifecycle-Preference": (
+            '{"expiration_duration_seconds":null,"initial_acl":{"default":"forbid","rules":[]}}'
+        ),
+        "x-app-fal-disable-fallback": "true",
+    }

@@ -30,17 +30,19 @@ STEPS = 20
 
 async def test_submit_sends_once_and_tells(stage):
     """A submit is intended, sent, and known as submitted, with a token in its callback URL."""
-    outcome = await handled(stage, await stage.submit(tags={"team": "a"}))
+    command = await stage.submit(tags={"team": "a"}, options={"priority": "low"})
+    outcome = await handled(stage, command)
 
     assert Done() == outcome
     [order] = stage.fal.orders
     prefix, _, token = order.callback_url.rpartition("/")
     assert "https://us.example/webhooks/fal" == prefix
     assert Token(ENDPOINT, SUBMISSION) == parse_token(token, (SECRET,))
-    assert (ENDPOINT, {"prompt": "apple"}, {"team": "a"}) == (
+    assert (ENDPOINT, {"prompt": "apple"}, {"team": "a"}, "low") == (
         order.endpoint,
         order.input,
         order.tags,
+        order.options.priority,
     )
     assert {"intended", "sending", "submitted"} == set(stage.fact_names())
     request = await stage.request(SENT)
