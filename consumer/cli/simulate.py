@@ -98,15 +98,50 @@ fal-consumer simulate --weight lost=0.05 --weight duplicate=0.1 >simulator.env
     show_default=True,
     help="Real seconds that every later try waits.",
 )
+@click.option(
+    "--rate-limit",
+    type=click.IntRange(min=1),
+    metavar="CALLS",
+    help="Answer 429 past so many calls a second, for queue and platform each.",
+)
+@click.option(
+    "--rate-limit-hint",
+    type=click.Choice(["retry_after", "reset", "none"]),
+    default="retry_after",
+    show_default=True,
+    help="What a 429 says: Retry-After, x-ratelimit-reset, or nothing.",
+)
+@click.option(
+    "--stream-cut-s",
+    type=float,
+    help="Cut each status stream after these real seconds.",
+)
+@click.option("--api-key", help="Take this key alone; otherwise any key passes.")
+@click.option(
+    "--admin-key", help="The ADMIN key; with it, the other one is refused where fal wants ADMIN."
+)
 @click.option("--scenarios", is_flag=True, help="List the scenarios and leave.")
-def simulate(*, mixed: bool, scenarios: bool, **chosen: Any) -> None:
+def simulate(
+    *,
+    mixed: bool,
+    scenarios: bool,
+    rate_limit: int | None,
+    rate_limit_hint: str,
+    **chosen: Any,
+) -> None:
     """
     Run a stand-in for fal.ai: queue, results, signed webhooks, and faults on demand.
 
     Standard output gets the settings that point a service at it, ready for a shell; then it
     runs until SIGTERM or Ctrl-C. It delivers webhooks to this machine only.
     """
-    from consumer.simulator import MIXED_WEIGHTS, SCENARIOS, SimulatorConfig  # noqa: PLC0415
+    from consumer.simulator import (  # noqa: PLC0415
+        MIXED_WEIGHTS,
+        SCENARIOS,
+        Hint,
+        RateLimit,
+        SimulatorConfig,
+    )
 
     if scenarios:
         click.echo("\n".join(SCENARIOS))
@@ -117,6 +152,8 @@ def simulate(*, mixed: bool, scenarios: bool, **chosen: Any) -> None:
         chosen["weights"] = MIXED_WEIGHTS
     elif not chosen["weights"]:
         del chosen["weights"]
+    if rate_limit is not None:
+        chosen["rate_limit"] = RateLimit(rate_limit, hint=Hint(rate_limit_hint))
     try:
         config = SimulatorConfig(**chosen)
     except ValueError as exc:

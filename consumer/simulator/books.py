@@ -4,9 +4,12 @@ The books: what the simulator did, request by request, for a test to hold agains
 Plain values that turn into JSON; nothing here acts. Times are unix seconds as floats.
 """
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+_MAX_ANSWERS_KEPT = 100_000  # one by one; the counts go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,21 @@ class CancelCall:
         return {"at": self.at, "http_status": self.http_status, "status": self.status}
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One call of queue or platform was answered; without a status the connection was cut."""
+
+    at: float
+    operation: str
+    http_status: int | None
+
+
 @dataclass(slots=True)
 class RequestEntry:
     """
     The page of one request; `end` is `open`, `succeeded`, `failed` or `cancelled`.
 
+    `headers` are those of the submit that fal reads, by their names in lower case.
     `http_status` is that of the result, `billable_units` what its header names; both
     None while the request is open.
     """
@@ -85,6 +98,7 @@ class RequestEntry:
     input_sha256: str
     tags: str | None
     has_webhook: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
     end: str = "open"
     http_status: int | None = None
     billable_units: float | None = None
@@ -102,6 +116,7 @@ class RequestEntry:
             "input_sha256": self.input_sha256,
             "tags": self.tags,
             "has_webhook": self.has_webhook,
+            "headers": dict(self.headers),
             "end": self.end,
             "http_status": self.http_status,
             "billable_units": self.billable_units,
@@ -120,6 +135,8 @@ class Books:
     `ends` counts the requests by their end and is kept as they move, so that reading it
     costs nothing. `submits_by_webhook` counts accepted submits per distinct `fal_webhook`.
     `other_attempts` are deliveries sent by hand about no request of this simulator.
+    `answers` counts what each operation was answered with, by HTTP status (`cut` for a
+    connection that died first); a stream counts when it begins.
     """
 
     requests: dict[str, RequestEntry] = field(default_factory=dict)
@@ -128,6 +145,18 @@ class Books:
     submits_refused: int = 0
     jwks_fetches: int = 0
     other_attempts: list[Attempt] = field(default_factory=list)
+    answers: dict[str, Counter[str]] = field(default_factory=dict)
+    _latest: deque[Answered] = field(default_factory=lambda: deque(maxlen=_MAX_ANSWERS_KEPT))
+
+    def note_answer(self, answered: Answered) -> None:
+        """Count one answer of queue or platform."""
+        self._latest.append(answered)
+        status = "cut" if answered.http_status is None else str(answered.http_status)
+        self.answers.setdefault(answered.operation, Counter())[status] += 1
+
+    def answers_since(self, at: float) -> list[Answered]:
+        """Return the answers from that instant on, oldest first; the latest 100,000 are kept."""
+        return [answered for answered in self._latest if answered.at >= at]
 
     def totals(self) -> dict[str, Any]:
         """Return the counts alone; cheap at any size."""
@@ -136,6 +165,7 @@ class Books:
             "ends": {end: count for end, count in self.ends.items() if count},
             "submits_refused": self.submits_refused,
             "jwks_fetches": self.jwks_fetches,
+            "answers": {name: dict(counts) for name, counts in self.answers.items()},
         }
 
     def as_dict(self) -> dict[str, Any]:

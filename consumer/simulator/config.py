@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consumer.simulator.scenarios import PLAIN_WEIGHTS, SCENARIOS
+from consumer.simulator.standing import RateLimit
 
 
 class SimulatorConfigError(ValueError):
@@ -37,9 +38,14 @@ class SimulatorConfig:
     retries stop; None keeps them for ever, as fal's payload storage does for 30 days.
     `forget_removed`: a request cancelled in the queue is unknown afterwards.
     `webhook_on_cancel`: a request stopped while running sends an ERROR delivery (499).
-    `is_admin`: keys may read billing events, which appear `billing_lag_s` (scaled) late.
+    With `admin_key` that key passes too, and alone may read what needs an ADMIN key; without
+    one, every good key may while `is_admin`. Billing events appear `billing_lag_s` (scaled) late.
+    `rate_limit` holds for each of both APIs from the start; `stream_cut_s` are the real seconds
+    after which every status stream is cut; `stream_comment_s` (scaled) parts the comments on a
+    quiet one.
 
-    Source of the time-outs and the number of attempts: fal docs, Webhooks (read 2026-09-27).
+    Source of the time-outs and the number of attempts: fal docs, Webhooks (read 2026-09-27);
+    of the comments: fal docs, Queue status stream (read 2026-10-07).
 
     Raises SimulatorConfigError for a value that cannot work.
     """
@@ -48,6 +54,7 @@ class SimulatorConfig:
     host: str = "127.0.0.1"
     port: int = 0
     api_key: str | None = field(default=None, repr=False)
+    admin_key: str | None = field(default=None, repr=False)
     account: str = "github|1000001"
     time_scale: float = 1.0
     queue_s: tuple[float, float] = (0.5, 3.0)
@@ -63,6 +70,9 @@ class SimulatorConfig:
     webhook_on_cancel: bool = False
     is_admin: bool = True
     billing_lag_s: float = 60.0
+    rate_limit: RateLimit | None = None
+    stream_cut_s: float | None = None
+    stream_comment_s: float = 15.0
 
     def __post_init__(self) -> None:
         for name in ("queue_s", "run_s"):
@@ -71,6 +81,9 @@ class SimulatorConfig:
         _expect(self.time_scale > 0, "time_scale", "a number above 0")
         _expect(self.max_webhook_attempts >= 1, "max_webhook_attempts", "at least 1")
         _expect(self.max_concurrent_webhooks >= 1, "max_concurrent_webhooks", "at least 1")
+        _expect(self.stream_comment_s > 0, "stream_comment_s", "a number above 0")
+        cut = self.stream_cut_s
+        _expect(cut is None or cut > 0, "stream_cut_s", "a number of real seconds above 0")
         known = self.weights.keys() <= SCENARIOS.keys()
         _expect(known, "weights", f"scenario names among {', '.join(SCENARIOS)}")
         usable = all(weight >= 0 for weight in self.weights.values()) and any(self.weights.values())

@@ -7,7 +7,9 @@ Fal has nothing like it. Each handler calls the method of `Simulator` with the s
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
@@ -15,12 +17,13 @@ from aiohttp import web
 from consumer.simulator.faults import Fault, Operation
 from consumer.simulator.jwks_api import JwksMode
 from consumer.simulator.loose import LooseDelivery, Signature
+from consumer.simulator.standing import Api, Hint, LockReason, RateLimit
 from consumer.simulator.webhooks import NotLoopbackError
 
 if TYPE_CHECKING:
     from consumer.simulator.server import Simulator
 
-Choice = TypeVar("Choice", JwksMode, Operation, Fault)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class ControlApi:
@@ -39,6 +42,12 @@ class ControlApi:
             web.post("/_simulator/jwks", self._jwks),
             web.post("/_simulator/faults", self._faults),
             web.delete("/_simulator/faults", self._clear_faults),
+            web.post("/_simulator/rate-limit", self._limit_rate),
+            web.delete("/_simulator/rate-limit", self._lift_limit),
+            web.post("/_simulator/lock", self._lock),
+            web.delete("/_simulator/lock", self._unlock),
+            web.post("/_simulator/stream", self._stream),
+            web.post("/_simulator/keys", self._keys),
             web.post("/_simulator/pause", self._pause),
             web.post("/_simulator/resume", self._resume),
             web.post("/_simulator/deliver", self._deliver),
@@ -84,6 +93,44 @@ class ControlApi:
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
         self._simulator.clear_faults()
+        return web.json_response({})
+
+    async def _limit_rate(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        hint = _choice(Hint, {"hint": Hint.RETRY_AFTER} | body, "hint")
+        calls, window_s = _number(body, "calls"), _number(body, "window_s", 1.0)
+        try:
+            limit = RateLimit(int(calls), window_s, hint)
+        except ValueError as exc:
+            raise web.HTTPBadRequest(text=str(exc)) from exc
+        apis = [_choice(Api, body, "api")] if "api" in body else []
+        self._simulator.limit_rate(limit, *apis)
+        return web.json_response({"calls": limit.calls, "window_s": window_s, "hint": hint})
+
+    async def _lift_limit(self, _request: web.Request) -> web.Response:
+        self._simulator.limit_rate(None)
+        return web.json_response({})
+
+    async def _lock(self, request: web.Request) -> web.Response:
+        body = {"reason": LockReason.EXHAUSTED_BALANCE} | await _object(request)
+        reason = _choice(LockReason, body, "reason")
+        self._simulator.lock(reason)
+        return web.json_response({"reason": reason})
+
+    async def _unlock(self, _request: web.Request) -> web.Response:
+        self._simulator.unlock()
+        return web.json_response({})
+
+    async def _stream(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        after_s = None if body.get("cut_after_s") is None else _number(body, "cut_after_s")
+        self._simulator.cut_streams(after_s)
+        return web.json_response({"cut_after_s": after_s})
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        body = await _object(request)
+        api_key, admin_key = _text(body, "api_key"), _text(body, "admin_key")
+        self._simulator.exchange_keys(api_key, admin_key)
         return web.json_response({})
 
     async def _pause(self, _request: web.Request) -> web.Response:
@@ -141,9 +188,9 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
     return None if body.get(name) is None else str(body[name])
 
 
-def _number(body: Mapping[str, Any], name: str, default: float) -> float:
+def _number(body: Mapping[str, Any], name: str, default: float | None = None) -> float:
     value = body.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise web.HTTPBadRequest(text=f"{name}: expected a number of 0 or more")
     return float(value)
 

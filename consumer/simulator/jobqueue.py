@@ -101,6 +101,7 @@ class JobQueue:
             input_sha256=hashlib.sha256(order.content).hexdigest(),
             tags=order.tags,
             has_webhook=order.webhook_url is not None,
+            headers=order.headers,
         )
         slowness = _SLOWNESS.get(scenario.course, 1.0)
         job = Job(

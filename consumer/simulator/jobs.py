@@ -38,6 +38,7 @@ class Order:
     app: str
     content: bytes
     input: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     tags: str | None = None
     start_timeout_s: float | None = None  # real seconds

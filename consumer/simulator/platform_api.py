@@ -14,12 +14,14 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from consumer.simulator import platform_query as reading
-from consumer.simulator.access import refusal_of
 from consumer.simulator.config import SimulatorConfig
-from consumer.simulator.faults import FaultPlan, Operation, envelope, fault_answer
+from consumer.simulator.door import Door
+from consumer.simulator.errors import refusal
+from consumer.simulator.faults import Operation
 from consumer.simulator.jobqueue import JobQueue
 from consumer.simulator.jobs import Job
 from consumer.simulator.platform_query import BadQueryError
+from consumer.simulator.standing import Api
 
 UNIT_PRICE_USD = 0.025
 _MAX_LISTED_REQUESTS = 100
@@ -27,6 +29,7 @@ _MAX_LISTED_EVENTS = 10_000
 _STATUS_CLASSES = {"success": (200, 400), "user_error": (400, 500), "error": (500, 600)}
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
+_Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class PlatformApi:
 
     config: SimulatorConfig
     queue: JobQueue
-    faults: FaultPlan
+    door: Door
     now: Callable[[], float]
 
     def routes(self) -> list[web.RouteDef]:
@@ -47,24 +50,24 @@ class PlatformApi:
             web.get("/v1/models", guarded(Operation.MODELS, self._models, is_open=True)),
             web.get("/v1/models/requests/by-endpoint", listing),
             web.get("/v1/models/pricing", guarded(Operation.PRICING, self._pricing)),
-            web.post("/v1/models/pricing/estimate", guarded(Operation.PRICING, self._estimate)),
+            web.post("/v1/models/pricing/estimate", guarded(Operation.ESTIMATE, self._estimate)),
             web.get("/v1/models/billing-events", guarded(Operation.BILLING, self._billing)),
             web.route("*", "/v1/{tail:.*}", _nothing_here),
         ]
 
     def _guarded(
         self, operation: Operation, handler: _Handler, *, is_open: bool = False
-    ) -> _Handler:
-        async def handle(request: web.Request) -> web.Response:
-            answer = fault_answer(self.faults, operation, request, has_envelope=True)
-            if answer is not None:
-                return answer
-            if not is_open and refusal_of(request, self.config.api_key) is not None:
-                return envelope(401, "Authentication required")
+    ) -> _Guarded:
+        async def carry_out(request: web.Request) -> web.Response:
             try:
                 return await handler(request)
             except BadQueryError as exc:
-                return envelope(400, str(exc))
+                return refusal(Api.PLATFORM, 400, str(exc))
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            is_refused = not is_open and self.door.access.refusal_of(request) is not None
+            refused = "Authentication required" if is_refused else None
+            return await self.door.admit(request, operation, refused, lambda: carry_out(request))
 
         return handle
 
@@ -154,8 +157,8 @@ class PlatformApi:
         return web.json_response({"estimate_type": kind, "total_cost": cost, "currency": "USD"})
 
     async def _billing(self, request: web.Request) -> web.Response:
-        if not self.config.is_admin:
-            return envelope(403, "Access denied")
+        if not self.door.access.may_administrate(request):
+            return refusal(Api.PLATFORM, 403, "Access denied")
         query = request.query
         size = reading.limit(query, default=50, most=_MAX_LISTED_EVENTS)
         start, end = reading.time_range(query, self.now(), reading.DEFAULT_RANGE)
@@ -179,7 +182,7 @@ class PlatformApi:
 
 
 async def _nothing_here(_request: web.Request) -> web.Response:
-    return envelope(404, "Resource not found")
+    return refusal(Api.PLATFORM, 404, "Resource not found")
 
 
 def _page(name: str, rows: list[dict[str, Any]], cursor: str | None) -> web.Response:

@@ -12,9 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from consumer.simulator.access import refusal_of
+from consumer.simulator.access import is_anonymous
 from consumer.simulator.config import SimulatorConfig
-from consumer.simulator.faults import FaultPlan, Operation, cut, fault_answer
+from consumer.simulator.door import Door
+from consumer.simulator.errors import refusal
+from consumer.simulator.faults import Operation, cut
 from consumer.simulator.jobqueue import JobQueue, UnknownScenarioError
 from consumer.simulator.jobs import COMPLETED, Job, Order
 from consumer.simulator.outcomes import START_TIMEOUT
@@ -25,10 +27,9 @@ from consumer.simulator.queue_wire import (
     urls_of,
 )
 from consumer.simulator.scenarios import Submit
+from consumer.simulator.standing import Api
 from consumer.simulator.webhooks import NotLoopbackError, loopback_url
 
-# Comment lines on a quiet stream. Source: fal docs, Queue status stream (read 2026-10-07).
-STREAM_COMMENT_EVERY_S = 15.0
 _MAX_ANSWER_HELD_S = 10.0  # real seconds that `early` waits for its webhook's first attempt
 _MIN_START_TIMEOUT_S = 0.1  # fal refuses less (docs, Platform headers, read 2026-10-07)
 _NOT_FOUND = {"status": "NOT_FOUND"}
@@ -57,25 +58,34 @@ class QueueApi:
 
     config: SimulatorConfig
     queue: JobQueue
-    faults: FaultPlan
+    door: Door
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any call below the queue's root."""
         path = parse_path(request.match_info["tail"])
         if path is None:
-            return _detail(404, f"Application {request.match_info['tail']!r} not found")
+            named = request.match_info["tail"]
+            return refusal(Api.QUEUE, 404, f'Application "{named}" not found')
         allowed = _METHODS[path.operation]
         if request.method != allowed:
             raise web.HTTPMethodNotAllowed(request.method, [allowed])
-        answer = fault_answer(self.faults, path.operation, request)
-        if answer is not None:
-            return answer
-        refusal = refusal_of(request, self.config.api_key)
-        if refusal is not None:
-            return _detail(401, refusal)
+        refused = self.door.access.refusal_of(request, path.app)
+        if refused is not None and is_anonymous(request) and self._is_unknown(path):
+            refused = None  # fal says that it does not know an id to anybody
+        return await self.door.admit(
+            request, path.operation, refused, lambda: self._carry_out(request, path)
+        )
+
+    async def _carry_out(self, request: web.Request, path: QueuePath) -> web.StreamResponse:
         if path.operation is Operation.SUBMIT:
-            return await self._submit(request, path)
+            return self.door.refusal_of_lock() or await self._submit(request, path)
         return await self._about_job(request, path)
+
+    def _is_unknown(self, path: QueuePath) -> bool:
+        if path.operation is Operation.SUBMIT:
+            return False
+        job = self.queue.find(path.request_id)
+        return job is None or job.order.app != path.app
 
     async def _about_job(self, request: web.Request, path: QueuePath) -> web.StreamResponse:
         job = self.queue.find(path.request_id)
@@ -100,14 +110,14 @@ class QueueApi:
             body = {"detail": exc.detail, "error_type": exc.error_type}
             return web.json_response(body, status=exc.http_status)
         except (NotLoopbackError, UnknownScenarioError) as exc:
-            return _detail(400, str(exc))
+            return refusal(Api.QUEUE, 400, str(exc))
         most = request.query.get("fal_max_queue_length", "")
         if most.isdecimal() and self.queue.line(order.endpoint).queued > int(most):
             body = {"detail": "Queue is full", "error_type": "concurrent_requests_limit"}
             return web.json_response(body, status=429)
         if scenario.submit is Submit.FAILED:
             self.queue.note_refused()
-            return _detail(500, "Internal Server Error")
+            return refusal(Api.QUEUE, 500, "Internal Server Error")
         job = self.queue.submit(order, scenario)
         if scenario.submit is Submit.CUT:
             return cut(request)
@@ -138,18 +148,27 @@ class QueueApi:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         )
         await response.prepare(request)
+        try:
+            async with asyncio.timeout(self.door.standing.stream_cut_s):
+                await self._tell(request, response, job)
+        except TimeoutError:
+            cut(request)
+        return response
+
+    async def _tell(self, request: web.Request, response: web.StreamResponse, job: Job) -> None:
+        """Write the status at each change, until it is COMPLETED."""
         while True:
             changed, completed = job.changed, job.status == COMPLETED
             text = json.dumps(status_of(request, job, self._position(job)))
             await response.write(f"data: {text}\n\n".encode())
             if completed:
-                return response
+                return
             await self._comment_until(changed, response)
 
     async def _comment_until(self, changed: asyncio.Event, response: web.StreamResponse) -> None:
         while not changed.is_set():
             try:
-                async with asyncio.timeout(STREAM_COMMENT_EVERY_S * self.config.time_scale):
+                async with asyncio.timeout(self.config.stream_comment_s * self.config.time_scale):
                     await changed.wait()
             except TimeoutError:
                 await response.write(b": keep-alive\n\n")
@@ -200,6 +219,7 @@ async def _read_order(request: web.Request, path: QueuePath) -> Order:
         input=model_input,
         webhook_url=webhook_url,
         tags=request.headers.get("X-Fal-Tags"),
+        headers=_headers_of_fal(request),
         start_timeout_s=_start_timeout_s(request),
         stores_io=request.headers.get("X-Fal-Store-IO") != "0",
     )
@@ -220,6 +240,15 @@ def _start_timeout_s(request: web.Request) -> float | None:
     return seconds
 
 
+def _headers_of_fal(request: web.Request) -> dict[str, str]:
+    """Return the headers that fal's documentation names, by their names in lower case."""
+    return {
+        name.lower(): text
+        for name, text in request.headers.items()
+        if name.lower().startswith(("x-fal-", "x-app-fal-"))
+    }
+
+
 async def _first_attempt(job: Job) -> None:
     try:
         async with asyncio.timeout(_MAX_ANSWER_HELD_S):
@@ -230,7 +259,3 @@ async def _first_attempt(job: Job) -> None:
 
 def _answer(job: Job, body: dict[str, Any], http_status: int) -> web.Response:
     return web.json_response(body, status=http_status, headers={"x-fal-request-id": job.request_id})
-
-
-def _detail(http_status: int, text: str) -> web.Response:
-    return web.json_response({"detail": text}, status=http_status)

@@ -12,10 +12,12 @@ from typing import Self
 
 from aiohttp import web
 
+from consumer.simulator.access import Access
 from consumer.simulator.books import Attempt, Books
 from consumer.simulator.config import SimulatorConfig
 from consumer.simulator.control_api import ControlApi
 from consumer.simulator.courier import Courier
+from consumer.simulator.door import Door
 from consumer.simulator.faults import Fault, FaultPlan, Operation
 from consumer.simulator.jobqueue import JobQueue
 from consumer.simulator.jwks_api import JWKS_PATH, JwksApi, JwksMode
@@ -23,6 +25,7 @@ from consumer.simulator.keys import KeyRing, SigningKey
 from consumer.simulator.loose import LooseDelivery
 from consumer.simulator.platform_api import PlatformApi
 from consumer.simulator.queue_api import QueueApi
+from consumer.simulator.standing import Api, LockReason, RateLimit, Standing
 from consumer.simulator.webhooks import WebhookSender, loopback_url
 
 _MAX_INPUT_BYTES = 64 * 1024 * 1024  # fal documents no limit; this one keeps a mistake small
@@ -43,6 +46,9 @@ class Simulator:
         self._now = now
         self._books = Books()
         self._faults = FaultPlan()
+        self._access = Access(config.api_key, config.admin_key, config.is_admin)
+        self._standing = Standing(time.monotonic, stream_cut_s=config.stream_cut_s)
+        self.limit_rate(config.rate_limit)
         self._jwks = JwksApi(self.keys, self._books, now)
         # Its own choices, so that the timing of retries never shifts what a seed draws.
         self._sender = WebhookSender(config, self.keys, now, Random(f"{config.seed}:gaps"))
@@ -123,6 +129,30 @@ class Simulator:
         """Forget all planned faults."""
         self._faults.clear()
 
+    def limit_rate(self, limit: RateLimit | None, *apis: Api) -> None:
+        """Let these hosts (both, where none is named) answer 429 past this limit; None lifts it."""
+        for api in apis or tuple(Api):
+            if limit is None:
+                self._standing.limits.pop(api, None)
+            else:
+                self._standing.limits[api] = limit
+
+    def lock(self, reason: LockReason = LockReason.EXHAUSTED_BALANCE) -> None:
+        """Refuse every submit with 403 until `unlock`; reads and cancels go on working."""
+        self._standing.lock = reason
+
+    def unlock(self) -> None:
+        """Lift the lock."""
+        self._standing.lock = None
+
+    def cut_streams(self, after_s: float | None) -> None:
+        """Cut every status stream opened from now on after these real seconds; None stops it."""
+        self._standing.stream_cut_s = after_s
+
+    def exchange_keys(self, api_key: str | None, admin_key: str | None = None) -> None:
+        """Take these keys from now on and no others; with `api_key` None, any key."""
+        self._access.api_key, self._access.admin_key = api_key, admin_key
+
     def pause_webhooks(self) -> None:
         """Hold every attempt that has not begun."""
         self._sender.pause()
@@ -170,8 +200,10 @@ class Simulator:
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_INPUT_BYTES)
-        platform = PlatformApi(self.config, self._queue, self._faults, self._now)
-        queue = QueueApi(self.config, self._queue, self._faults)
+        door = Door(self._access, self._standing, self._faults, self._books, self._now)
+        app.on_response_prepare.append(door.note)
+        platform = PlatformApi(self.config, self._queue, door, self._now)
+        queue = QueueApi(self.config, self._queue, door)
         app.add_routes([web.get(JWKS_PATH, self._jwks.handle)])
         app.add_routes(ControlApi(self).routes())
         app.add_routes(platform.routes())
