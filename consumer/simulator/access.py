@@ -59,5 +59,10 @@ def is_anonymous(request: web.Request) -> bool:
     return "Authorization" not in request.headers
 
 
+def key_id_of(request: web.Request) -> str:
+    """Return the public half of the key, which names it in bills."""
+    return request.headers.get("Authorization", "").partition(" ")[2].strip().partition(":")[0]
+
+
 def _is_same(given: str, key: str) -> bool:
     return hmac.compare_digest(given.strip().encode(), key.encode())

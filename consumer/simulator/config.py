@@ -40,6 +40,8 @@ class SimulatorConfig:
     `webhook_on_cancel`: a request stopped while running sends an ERROR delivery (499).
     With `admin_key` that key passes too, and alone may read what needs an ADMIN key; without
     one, every good key may while `is_admin`. Billing events appear `billing_lag_s` (scaled) late.
+    `balance_usd` is what was on the account before the first request. With `endpoints` these
+    alone exist; otherwise any endpoint can be submitted to.
     `rate_limit` holds for each of both APIs from the start; `stream_cut_s` are the real seconds
     after which every status stream is cut; `stream_comment_s` (scaled) parts the comments on a
     quiet one.
@@ -70,6 +72,8 @@ class SimulatorConfig:
     webhook_on_cancel: bool = False
     is_admin: bool = True
     billing_lag_s: float = 60.0
+    balance_usd: float = 100.0
+    endpoints: frozenset[str] | None = None
     rate_limit: RateLimit | None = None
     stream_cut_s: float | None = None
     stream_comment_s: float = 15.0

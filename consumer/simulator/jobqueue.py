@@ -7,7 +7,7 @@ nothing here scans all jobs. HTTP lives in `queue_api`, deliveries in `courier`.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from consumer.simulator.books import Books, CancelCall, RequestEntry
@@ -135,6 +135,13 @@ class JobQueue:
     def endpoints(self) -> list[str]:
         """Return every endpoint that was ever submitted to."""
         return list(self._lines)
+
+    def by_end(self, endpoints: Collection[str]) -> list[Job]:
+        """Return the jobs of these endpoints that started, running ones first, then latest ends."""
+        jobs = [job for endpoint in endpoints for job in self.line(endpoint).started()]
+        if len(endpoints) > 1:
+            jobs.sort(key=lambda job: job.ended_at or float("inf"), reverse=True)
+        return jobs
 
     def note_refused(self) -> None:
         """Count a submit that failed on fal's side and left no job."""

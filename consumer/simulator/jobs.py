@@ -42,7 +42,14 @@ class Order:
     webhook_url: str | None = None
     tags: str | None = None
     start_timeout_s: float | None = None  # real seconds
-    stores_io: bool = True
+    stores_io: bool | None = None  # what the header says; None: it says nothing
+    api_key_id: str = ""
+
+    @property
+    def tags_by_key(self) -> dict[str, str]:
+        """The tags, one by one."""
+        pairs = (pair.partition("=") for pair in (self.tags or "").split(",") if pair)
+        return {key: value for key, _, value in pairs}
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from consumer.simulator.access import is_anonymous
+from consumer.simulator.access import is_anonymous, key_id_of
+from consumer.simulator.catalog import Catalog
 from consumer.simulator.config import SimulatorConfig
 from consumer.simulator.door import Door
 from consumer.simulator.errors import refusal
@@ -58,12 +59,13 @@ class QueueApi:
 
     config: SimulatorConfig
     queue: JobQueue
+    catalog: Catalog
     door: Door
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any call below the queue's root."""
         path = parse_path(request.match_info["tail"])
-        if path is None:
+        if path is None or not self.catalog.has_app(path.app):
             named = request.match_info["tail"]
             return refusal(Api.QUEUE, 404, f'Application "{named}" not found')
         allowed = _METHODS[path.operation]
@@ -221,7 +223,8 @@ async def _read_order(request: web.Request, path: QueuePath) -> Order:
         tags=request.headers.get("X-Fal-Tags"),
         headers=_headers_of_fal(request),
         start_timeout_s=_start_timeout_s(request),
-        stores_io=request.headers.get("X-Fal-Store-IO") != "0",
+        stores_io={"0": False, "1": True}.get(request.headers.get("X-Fal-Store-IO", "")),
+        api_key_id=key_id_of(request),
     )
 
 

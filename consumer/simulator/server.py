@@ -14,6 +14,7 @@ from aiohttp import web
 
 from consumer.simulator.access import Access
 from consumer.simulator.books import Attempt, Books
+from consumer.simulator.catalog import Catalog
 from consumer.simulator.config import SimulatorConfig
 from consumer.simulator.control_api import ControlApi
 from consumer.simulator.courier import Courier
@@ -202,8 +203,9 @@ class Simulator:
         app = web.Application(client_max_size=_MAX_INPUT_BYTES)
         door = Door(self._access, self._standing, self._faults, self._books, self._now)
         app.on_response_prepare.append(door.note)
-        platform = PlatformApi(self.config, self._queue, door, self._now)
-        queue = QueueApi(self.config, self._queue, door)
+        catalog = Catalog(self.config.endpoints, self._queue.endpoints)
+        platform = PlatformApi(self.config, self._queue, catalog, door, self._now)
+        queue = QueueApi(self.config, self._queue, catalog, door)
         app.add_routes([web.get(JWKS_PATH, self._jwks.handle)])
         app.add_routes(ControlApi(self).routes())
         app.add_routes(platform.routes())
