@@ -6,7 +6,7 @@ what it signs and what we verify stay two independent readings of the same pages
 """
 
 from consumer.simulator.books import Answered, Attempt, Books, CancelCall, Change, RequestEntry
-from consumer.simulator.config import SimulatorConfig, SimulatorConfigError
+from consumer.simulator.config import SimulatorConfig, SimulatorConfigError, UrlForm
 from consumer.simulator.deliveries import completion_body
 from consumer.simulator.faults import Fault, Operation
 from consumer.simulator.jwks_api import JwksMode
@@ -41,6 +41,7 @@ __all__ = [
     "Simulator",
     "SimulatorConfig",
     "SimulatorConfigError",
+    "UrlForm",
     "completion_body",
     "jwks_document",
 ]

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from consumer.simulator.queue_bodies import CancelStatus
+
 _MAX_ANSWERS_KEPT = 100_000  # one by one; the counts go on
 
 
@@ -66,7 +68,7 @@ class CancelCall:
 
     at: float
     http_status: int
-    status: str
+    status: CancelStatus
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -19,6 +19,16 @@ _PLATFORM_ERRORS: Mapping[int, Any] = MappingProxyType(
     {400: platform.ErrorBody, 429: platform.ErrorBody, 500: platform.ErrorBody}
 )
 
+QUEUE_METHODS: Mapping[Operation, str] = MappingProxyType(
+    {
+        Operation.SUBMIT: "POST",
+        Operation.STATUS: "GET",
+        Operation.STREAM: "GET",
+        Operation.RESULT: "GET",
+        Operation.CANCEL: "PUT",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:

@@ -7,9 +7,17 @@ Durations that a caller or receiver lives through are in real seconds, and say s
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from consumer.simulator.scenarios import PLAIN_WEIGHTS, SCENARIOS
 from consumer.simulator.standing import RateLimit
+
+
+class UrlForm(StrEnum):
+    """Which URLs a submit answers with."""
+
+    APP = "app"  # owner/app/requests/{id}: what fal sends
+    FULL = "full"  # the whole endpoint id, and a result under `/response`: what its prose shows
 
 
 class SimulatorConfigError(ValueError):
@@ -34,8 +42,12 @@ class SimulatorConfig:
     `queue_s`, `run_s`, `late_s`, `result_ttl_s` are scaled by `time_scale`;
     `webhook_timeout_s` (first attempt), `webhook_retry_timeout_s` and every
     `X-Fal-Request-Start-Timeout` are real seconds, for the other side is real.
-    With `result_ttl_s` set, results answer 404 that long after the end, and webhook
-    retries stop; None keeps them for ever, as fal's payload storage does for 30 days.
+    With `result_ttl_s` set (fal: 3600), results answer 404 that long after the end, those of
+    10 KB and more after `large_result_ttl_s`, and webhook retries stop; with None nothing ever
+    expires. Payload storage keeps results of up to 1 MB for `payload_storage_s` (fal: 30 days)
+    where the account has it (None: it has not) or a submit asks for it.
+    `url_form` are the URLs that a submit answers with. `has_old_cancel`: cancels that are
+    accepted answer `{"success": true}`, as models' own pages said before 2026.
     `forget_removed`: a request cancelled in the queue is unknown afterwards.
     `webhook_on_cancel`: a request stopped while running sends an ERROR delivery (499).
     With `admin_key` that key passes too, and alone may read what needs an ADMIN key; without
@@ -68,6 +80,10 @@ class SimulatorConfig:
     max_webhook_attempts: int = 32
     max_concurrent_webhooks: int = 64
     result_ttl_s: float | None = None
+    large_result_ttl_s: float = 360.0
+    payload_storage_s: float | None = None
+    url_form: UrlForm = UrlForm.APP
+    has_old_cancel: bool = False
     forget_removed: bool = False
     webhook_on_cancel: bool = False
     is_admin: bool = True

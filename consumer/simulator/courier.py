@@ -14,6 +14,7 @@ from consumer.simulator.deliveries import Delivery
 from consumer.simulator.jobs import Job
 from consumer.simulator.keys import SigningKey
 from consumer.simulator.outcomes import Ending
+from consumer.simulator.retention import retried_until
 from consumer.simulator.scenarios import Webhook
 from consumer.simulator.webhooks import WebhookSender, loopback_url
 
@@ -93,9 +94,5 @@ class Courier:
         if after_s:
             await asyncio.sleep(after_s * self._config.time_scale)
         url = loopback_url(job.order.webhook_url or "")
-        ttl_s, retry_until = self._config.result_ttl_s, None
-        if ttl_s is not None and job.ended_at is not None:
-            retry_until = job.ended_at + ttl_s * self._config.time_scale
-        await self._sender.send(
-            url, delivery, note, first_headers=first_headers, retry_until=retry_until
-        )
+        until = retried_until(job, self._config)
+        await self._sender.send(url, delivery, note, first_headers=first_headers, retry_until=until)

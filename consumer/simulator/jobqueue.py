@@ -13,12 +13,13 @@ from random import Random
 from consumer.simulator.books import Books, CancelCall, RequestEntry
 from consumer.simulator.config import SimulatorConfig
 from consumer.simulator.courier import Courier
+from consumer.simulator.course import JobCourse
 from consumer.simulator.jobs import COMPLETED, IN_PROGRESS, IN_QUEUE, Job, Order, new_request_id
 from consumer.simulator.lines import Line
-from consumer.simulator.outcomes import CANCELLED, START_TIMEOUT, Ending, ending_of
+from consumer.simulator.outcomes import CANCELLED
+from consumer.simulator.retention import readable_until
 from consumer.simulator.scenarios import SCENARIOS, Course, Scenario
 
-_STOP_AFTER_S = 0.5  # from the cancel signal to the end of a running job, in fal's seconds
 _SLOWNESS = {Course.SLOW: 20.0, Course.IGNORES_CANCEL: 5.0, Course.INSTANT: 0.0}
 
 
@@ -151,12 +152,14 @@ class JobQueue:
         """Return the endpoint's line; an empty one where nothing was ever submitted."""
         return self._lines.get(endpoint) or Line()
 
+    def position(self, job: Job) -> int:
+        """Return how many requests are in front of this one in its line."""
+        return self.line(job.order.endpoint).position(job)
+
     def is_expired(self, job: Job) -> bool:
         """True once the stored result of an ended job is gone."""
-        ttl_s = self._config.result_ttl_s
-        if ttl_s is None or job.ended_at is None:
-            return False
-        return self._now() >= job.ended_at + ttl_s * self._config.time_scale
+        until = readable_until(job, self._config)
+        return until is not None and self._now() >= until
 
     def cancel(self, job: Job) -> CancelCall:
         """
@@ -171,8 +174,9 @@ class JobQueue:
             call = CancelCall(now, 202, "CANCELLATION_REQUESTED")
         else:
             call = CancelCall(now, 200, "OK")
-            self._lines[job.order.endpoint].queued -= 1
-            self._end(job, CANCELLED)
+            line = self._lines[job.order.endpoint]
+            line.leave(job)
+            line.end(job, CANCELLED, now)
             if self._config.forget_removed:
                 del self._jobs[job.request_id]
         job.entry.cancels.append(call)
@@ -181,76 +185,10 @@ class JobQueue:
 
     async def _live(self, job: Job) -> None:
         try:
-            if await self._reach_runner(job) and await self._run(job):
-                self._end(job, ending_of(job.scenario, job.seed))
+            line = self._lines[job.order.endpoint]
+            await JobCourse(job, line, self._config, self._now).walk()
             await self._courier.carry(job)
         finally:
             self._live_tasks -= 1
             if not self._live_tasks:
                 self._idle.set()
-
-    async def _reach_runner(self, job: Job) -> bool:
-        """Wait in the queue; True when the job then runs, False when it ended here."""
-        line = self._lines[job.order.endpoint]
-        is_stuck = job.scenario.course is Course.STUCK
-        queue_s = float("inf") if is_stuck else job.queue_s * self._config.time_scale
-        limit_s = job.order.start_timeout_s
-        wait_s = queue_s if limit_s is None else min(queue_s, limit_s)
-        await self._cancelled_within(job, wait_s)
-        line.pass_one()
-        if job.ending is not None:
-            return False
-        line.queued -= 1
-        if wait_s < queue_s:
-            self._end(job, START_TIMEOUT)
-            return False
-        self._start(job, line)
-        return True
-
-    async def _run(self, job: Job) -> bool:
-        """Run; True when the run came to its own end, False when a cancel ended the job."""
-        run_s = job.run_s * self._config.time_scale
-        if job.scenario.course is Course.IGNORES_CANCEL:
-            await asyncio.sleep(run_s)
-            return True
-        if job.scenario.course is Course.REGRESSES and not await self._run_again(job, run_s):
-            return False
-        if await self._cancelled_within(job, run_s):
-            await asyncio.sleep(_STOP_AFTER_S * self._config.time_scale)
-            self._end(job, CANCELLED)
-            return False
-        return True
-
-    async def _run_again(self, job: Job, run_s: float) -> bool:
-        """Lose the first runner halfway, queue once more; False when cancelled meanwhile."""
-        line = self._lines[job.order.endpoint]
-        if await self._cancelled_within(job, run_s / 2):
-            return True  # the run itself ends the job
-        line.rejoin(job)
-        job.enter(IN_QUEUE, self._now())
-        await self._cancelled_within(job, job.queue_s / 2 * self._config.time_scale)
-        if job.ending is not None:
-            return False
-        line.queued -= 1
-        self._start(job, line)
-        return True
-
-    def _start(self, job: Job, line: Line) -> None:
-        line.running[job.request_id] = job
-        job.enter(IN_PROGRESS, self._now())
-
-    def _end(self, job: Job, ending: Ending) -> None:
-        line = self._lines[job.order.endpoint]
-        line.running.pop(job.request_id, None)
-        job.finish(ending, self._now())
-        if job.sent_at is not None:
-            line.ended.append(job)
-
-    async def _cancelled_within(self, job: Job, seconds: float) -> bool:
-        """Wait for a cancel, at most so many real seconds; True when one came."""
-        try:
-            async with asyncio.timeout(None if seconds == float("inf") else seconds):
-                await job.cancel_asked.wait()
-        except TimeoutError:
-            return False
-        return True

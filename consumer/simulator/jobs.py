@@ -10,16 +10,17 @@ import json
 import os
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from consumer.simulator.books import Books, Change, RequestEntry
 from consumer.simulator.outcomes import Ending, Output, delivery_body, output_of
+from consumer.simulator.queue_bodies import QueueStatus
 from consumer.simulator.scenarios import Answer, Scenario
 
-IN_QUEUE = "IN_QUEUE"
-IN_PROGRESS = "IN_PROGRESS"
-COMPLETED = "COMPLETED"
+IN_QUEUE: Final = "IN_QUEUE"
+IN_PROGRESS: Final = "IN_PROGRESS"
+COMPLETED: Final = "COMPLETED"
 
 
 def new_request_id(now: float) -> str:
@@ -42,6 +43,9 @@ class Order:
     webhook_url: str | None = None
     tags: str | None = None
     start_timeout_s: float | None = None  # real seconds
+    max_queue_length: int | None = None
+    is_low: bool = False
+    may_retry: bool = True
     stores_io: bool | None = None  # what the header says; None: it says nothing
     api_key_id: str = ""
 
@@ -64,27 +68,41 @@ class Job:
     queue_s: float
     run_s: float
     place: int = 0
-    status: str = ""
+    status: QueueStatus = IN_QUEUE
     sent_at: float | None = None
     ended_at: float | None = None
     ending: Ending | None = None
     cancel_asked: asyncio.Event = field(default_factory=asyncio.Event)
     first_attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: set[asyncio.Event] = field(default_factory=set)
+    retried_as: str | None = None
+    _output_bytes: int | None = None
 
     @property
     def request_id(self) -> str:
         """The stable id fal gave the request."""
         return self.entry.request_id
 
-    def enter(self, status: str, now: float) -> None:
+    @property
+    def gateway_request_id(self) -> str:
+        """The id of the latest attempt: the request's own, until the platform tries again."""
+        return self.retried_as or self.request_id
+
+    @property
+    def output_bytes(self) -> int:
+        """How large the result is; 0 before the end."""
+        if self._output_bytes is None and self.ending is not None:
+            self._output_bytes = len(self.output(self.ending).content)
+        return self._output_bytes or 0
+
+    def enter(self, status: QueueStatus, now: float) -> None:
         """Take this status and tell everybody who watches."""
         self.status = status
         if status == IN_PROGRESS and self.sent_at is None:
             self.sent_at = now
         self.entry.changes.append(Change(now, status))
-        watched, self.changed = self.changed, asyncio.Event()
-        watched.set()
+        for watcher in self.watchers:
+            watcher.set()
 
     def finish(self, ending: Ending, now: float) -> None:
         """Complete with this ending; final."""
@@ -106,7 +124,8 @@ class Job:
     def webhook_body(self, ending: Ending) -> bytes:
         """Return the completion's webhook body."""
         output = self.output(ending)
-        return delivery_body(self.request_id, ending, output, self.scenario.wording)
+        ids = self.request_id, self.gateway_request_id
+        return delivery_body(ids, ending, output, self.scenario.wording)
 
     def json_output(self, ending: Ending) -> Any:
         """Return the output as the request listing shows it; None where it shows none."""

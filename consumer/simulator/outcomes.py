@@ -48,7 +48,7 @@ class Output:
 
 CANCELLED = Ending("cancelled", 499, 0.0, "Request was cancelled", "client_cancelled")
 START_TIMEOUT = Ending("failed", 504, 0.0, "Request timed out", "request_timeout", True)
-_RUNNER_LOST = Ending("failed", 503, 0.0, "Runner disconnected", "runner_disconnected")
+RUNNER_LOST = Ending("failed", 503, 0.0, "Runner disconnected", "runner_disconnected")
 
 
 def ending_of(scenario: Scenario, seed: int) -> Ending:
@@ -59,7 +59,7 @@ def ending_of(scenario: Scenario, seed: int) -> Ending:
         case Answer.NO_PATH:
             return Ending("failed", 404, 0.0)
         case Answer.RUNNER_LOST:
-            return _RUNNER_LOST
+            return RUNNER_LOST
         case _:
             return Ending("succeeded", 200, Random(seed).choice((0.5, 1.0, 1.25, 2.0, 4.0)))
 
@@ -85,21 +85,23 @@ def output_of(answer: Answer, ending: Ending, prompt: str, seed: int) -> Output:
 
 
 def delivery_body(
-    request_id: str, ending: Ending, output: Output, wording: str = "Unexpected"
+    ids: tuple[str, str], ending: Ending, output: Output, wording: str = "Unexpected"
 ) -> bytes:
     """
     Return the webhook body: sorted keys and separators as Python's own encoder writes them.
 
+    `ids` are the request's and that of its latest attempt.
     The payload is spliced in as text, so that neither depth nor size matters. `error` is
     an explicit null on success; `payload_error` appears only with a null payload.
 
     Source: deliveries recorded 2025-07-09 and 2026-07-16; fal docs, Webhooks (read 2026-10-07).
     """
+    request_id, gateway_request_id = ids
     succeeded = ending.http_status == 200
     error = None if succeeded else f"{wording} status code: {ending.http_status}"
     fields = {
         "error": json.dumps(error),
-        "gateway_request_id": json.dumps(request_id),
+        "gateway_request_id": json.dumps(gateway_request_id),
         "payload": "null" if output.payload is None else output.payload,
         "request_id": json.dumps(request_id),
         "status": '"OK"' if succeeded else '"ERROR"',

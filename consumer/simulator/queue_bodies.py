@@ -10,6 +10,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 LogLevel = Literal["STDERR", "STDOUT", "ERROR", "INFO", "WARN", "DEBUG"]
+QueueStatus = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+CancelStatus = Literal["OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED"]
 Position = Annotated[int, Field(ge=0, description="How many requests are in front.")]
 
 
@@ -55,7 +57,7 @@ class StatusBody(Urls):
     refusal shows a bare COMPLETED.
     """
 
-    status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+    status: QueueStatus
     request_id: str
     logs: list[LogLine] | None
     metrics: Metrics
@@ -80,7 +82,7 @@ class NotFoundBody(TypedDict):
 class CancelBody(TypedDict):
     """`OK` is out of the queue, `CANCELLATION_REQUESTED` is a wish."""
 
-    status: Literal["OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED"]
+    status: CancelStatus
 
 
 class OldCancelBody(TypedDict):

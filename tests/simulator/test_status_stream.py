@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+
+async def told(fal, submitted, **params):
+    """Return every status that the stream tells, to its end."""
+    async with fal.http.get(submitted["status_url"] + "/stream", params=params) as answer:
+        lines = [line async for line in answer.content if line.startswith(b"data: ")]
+    return [json.loads(line[6:]) for line in lines]
+
+
+async def test_each_state_is_told_in_order_and_once(start):
+    """Without logs the stream tells each state as it is entered, and a regression as such."""
+    fal = await start(queue_s=(300.0, 300.0), run_s=(300.0, 300.0))
+    submitted = await fal.submit("regress")
+
+    assert ["IN_QUEUE", "IN_PROGRESS", "IN_QUEUE", "IN_PROGRESS", "COMPLETED"] == [
+        body["status"] for body in await told(fal, submitted)
+    ]
+
+
+async def test_the_stream_tells_how_the_line_moves(fal):
+    """A new place in the queue is told at once."""
+    first, second = await fal.submit("stuck"), await fal.submit("stuck")
+    positions = []
+
+    async with fal.http.get(second["status_url"] + "/stream") as answer:
+        async for line in answer.content:
+            if line.startswith(b"data: "):
+                body = json.loads(line[6:])
+                positions.append((body["status"], body.get("queue_position")))
+                await fal.cancel(first if len(positions) == 1 else second)
+    assert [("IN_QUEUE", 1), ("IN_QUEUE", 0), ("COMPLETED", None)] == positions
+
+
+async def test_logs_grow_along_a_stream(start):
+    """With logs the stream tells each new line while the model runs."""
+    fal = await start(queue_s=(0, 0), run_s=(300.0, 300.0))
+    submitted = await fal.submit("plain")
+
+    bodies = await told(fal, submitted, logs="1")
+    counts = [len(body["logs"]) for body in bodies]
+    assert (sorted(counts), "COMPLETED") == (counts, bodies[-1]["status"])
+    assert len(set(counts)) > 3
+    assert "Finished" == bodies[-1]["logs"][-1]["message"]
+    assert all(body["logs"] is None for body in await told(fal, submitted))
+
+
+@pytest.mark.parametrize("scenario", ["plain", "error_infrastructure"])
+async def test_a_stream_of_an_ended_request_tells_its_end(fal, scenario):
+    """Opened after the end, the stream says COMPLETED and closes."""
+    submitted = await fal.submit(scenario)
+    await fal.reach(submitted, "COMPLETED")
+
+    [body] = await told(fal, submitted)
+    assert (scenario == "plain") == ("error_type" not in body)
