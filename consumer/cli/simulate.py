@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from consumer.cli.setup import Explained, run_loop, stop_on_signals
 if TYPE_CHECKING:
     from consumer.simulator import Simulator, SimulatorConfig
 
+_RESULT_TTL_S = 3600.0  # fal docs, Queue result (read 2026-10-07)
 _SERVICE_URL = "http://127.0.0.1:8080"
 # The receiver's default address; the simulator delivers to loopback only.
 
@@ -116,52 +118,70 @@ fal-consumer simulate --weight lost=0.05 --weight duplicate=0.1 >simulator.env
     type=float,
     help="Cut each status stream after these real seconds.",
 )
+@click.option(
+    "--tls-port",
+    type=click.IntRange(0, 65535),
+    help="Listen with TLS as well, for clients that insist on https; 0: a free port.",
+)
+@click.option(
+    "--authority",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    default="simulator-authority.pem",
+    show_default=True,
+    help="File for the throw-away certificate that such clients must trust.",
+)
+@click.option(
+    "--expire",
+    is_flag=True,
+    help="Let results expire as at fal: after an hour, six minutes from 10 KB on, "
+    "30 days where a submit asks for payload storage.",
+)
 @click.option("--api-key", help="Take this key alone; otherwise any key passes.")
 @click.option(
     "--admin-key", help="The ADMIN key; with it, the other one is refused where fal wants ADMIN."
 )
 @click.option("--scenarios", is_flag=True, help="List the scenarios and leave.")
-def simulate(
-    *,
-    mixed: bool,
-    scenarios: bool,
-    rate_limit: int | None,
-    rate_limit_hint: str,
-    **chosen: Any,
-) -> None:
+def simulate(*, scenarios: bool, authority: Path, **chosen: Any) -> None:
     """
     Run a stand-in for fal.ai: queue, results, signed webhooks, and faults on demand.
 
     Standard output gets the settings that point a service at it, ready for a shell; then it
     runs until SIGTERM or Ctrl-C. It delivers webhooks to this machine only.
     """
+    from consumer.simulator import SCENARIOS  # noqa: PLC0415
+
+    if scenarios:
+        click.echo("\n".join(SCENARIOS))
+        return
+    run_loop(_simulate(_config(chosen), authority))
+
+
+def _config(chosen: dict[str, Any]) -> "SimulatorConfig":
+    """Return the simulator's configuration; raises UsageError for one that cannot work."""
     from consumer.simulator import (  # noqa: PLC0415
         MIXED_WEIGHTS,
-        SCENARIOS,
         Hint,
         RateLimit,
         SimulatorConfig,
     )
 
-    if scenarios:
-        click.echo("\n".join(SCENARIOS))
-        return
-    if mixed and chosen["weights"]:
+    is_mixed, weights = chosen.pop("mixed"), chosen.pop("weights")
+    if is_mixed and weights:
         raise click.UsageError("give --mixed or --weight, not both")
-    if mixed:
-        chosen["weights"] = MIXED_WEIGHTS
-    elif not chosen["weights"]:
-        del chosen["weights"]
-    if rate_limit is not None:
-        chosen["rate_limit"] = RateLimit(rate_limit, hint=Hint(rate_limit_hint))
+    if is_mixed or weights:
+        chosen["weights"] = weights or MIXED_WEIGHTS
+    if chosen.pop("expire"):
+        chosen["result_ttl_s"] = _RESULT_TTL_S
+    calls, hint = chosen.pop("rate_limit"), Hint(chosen.pop("rate_limit_hint"))
+    if calls is not None:
+        chosen["rate_limit"] = RateLimit(calls, hint=hint)
     try:
-        config = SimulatorConfig(**chosen)
+        return SimulatorConfig(**chosen)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
-    run_loop(_simulate(config))
 
 
-async def _simulate(config: "SimulatorConfig") -> None:
+async def _simulate(config: "SimulatorConfig", authority: Path) -> None:
     from consumer.errors import ConfigError  # noqa: PLC0415
     from consumer.simulator import Simulator  # noqa: PLC0415
 
@@ -170,6 +190,8 @@ async def _simulate(config: "SimulatorConfig") -> None:
         async with AsyncExitStack() as stack:
             try:
                 simulator = await stack.enter_async_context(Simulator(config))
+            except ValueError as exc:
+                raise ConfigError([f"--tls-port: {exc}"]) from exc
             except OSError as exc:
                 problem = f"{config.host}:{config.port} cannot be had ({exc.strerror or exc})"
                 raise ConfigError(
@@ -178,7 +200,20 @@ async def _simulate(config: "SimulatorConfig") -> None:
             click.echo(_environment(simulator))
             click.echo(f"simulator listens on {simulator.url}", err=True)
             click.echo(f"its books: {simulator.url}/_simulator/totals", err=True)
+            if config.tls_port is not None:
+                _hand_out(simulator, authority)
             await stop.wait()
+
+
+def _hand_out(simulator: "Simulator", authority: Path) -> None:
+    """Write the authority's certificate, and say how fal's own clients use it."""
+    authority.write_bytes(simulator.authority_pem)
+    host = simulator.tls_url.removeprefix("https://")
+    click.echo(f"TLS on {simulator.tls_url}, trust {authority}", err=True)
+    names = f"FAL_RUN_HOST={host} FAL_QUEUE_RUN_HOST={host}"
+    click.echo(
+        f"fal's Python client: {names} SSL_CERT_FILE={shlex.quote(str(authority))}", err=True
+    )
 
 
 def _environment(simulator: "Simulator") -> str:

@@ -38,6 +38,8 @@ class SimulatorConfig:
     Everything that shapes a simulator.
 
     Choices (scenario, waits, outputs) follow `seed`; ids and keys never do.
+    With `tls_port` (0: a free one) everything is served over TLS too, under a throw-away
+    authority, for clients that insist on https.
     `api_key` None accepts any `Authorization: Key …`, otherwise only this key.
     `queue_s`, `run_s`, `late_s`, `result_ttl_s` are scaled by `time_scale`;
     `webhook_timeout_s` (first attempt), `webhook_retry_timeout_s` and every
@@ -67,6 +69,7 @@ class SimulatorConfig:
     seed: int
     host: str = "127.0.0.1"
     port: int = 0
+    tls_port: int | None = None
     api_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
     account: str = "github|1000001"

@@ -156,7 +156,11 @@ async def _torn(request: web.Request, answer: web.Response, content: bytes) -> w
 
 
 def _page(status: int, title: str, server: str) -> web.Response:
-    text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    # nginx's own page, which fal's client for Python knows by the last word.
+    text = (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>{server}</center>\r\n</body>\r\n</html>\r\n"
+    )
     return web.Response(
         status=status, text=text, content_type="text/html", headers={"Server": server}
     )

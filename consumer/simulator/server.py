@@ -27,6 +27,7 @@ from consumer.simulator.loose import LooseDelivery
 from consumer.simulator.platform_api import PlatformApi
 from consumer.simulator.queue_api import QueueApi
 from consumer.simulator.standing import Api, LockReason, RateLimit, Standing
+from consumer.simulator.tls import ThrowAwayTls, make_tls
 from consumer.simulator.webhooks import WebhookSender, loopback_url
 
 _MAX_INPUT_BYTES = 64 * 1024 * 1024  # fal documents no limit; this one keeps a mistake small
@@ -55,6 +56,7 @@ class Simulator:
         self._sender = WebhookSender(config, self.keys, now, Random(f"{config.seed}:gaps"))
         self._queue = JobQueue(config, self._books, Courier(config, self._sender), now)
         self._url = ""
+        self._tls: ThrowAwayTls | None = None
 
     async def __aenter__(self) -> Self:
         # A TaskGroup must be left by the task that entered it, and the caller's `async with`
@@ -82,6 +84,20 @@ class Simulator:
     def url(self) -> str:
         """The base URL of everything, `http://HOST:PORT`, without a trailing slash."""
         return self._url
+
+    @property
+    def tls_url(self) -> str:
+        """The same over TLS, `https://localhost:PORT`; raises RuntimeError without `tls_port`."""
+        if self._tls is None:
+            raise RuntimeError("the simulator has no TLS listener: set tls_port")
+        return f"https://localhost:{self._runner.addresses[1][1]}"
+
+    @property
+    def authority_pem(self) -> bytes:
+        """The certificate to trust for `tls_url`; raises RuntimeError without `tls_port`."""
+        if self._tls is None:
+            raise RuntimeError("the simulator has no TLS listener: set tls_port")
+        return self._tls.authority_pem
 
     @property
     def jwks_url(self) -> str:
@@ -188,6 +204,14 @@ class Simulator:
     async def _listen(self) -> None:
         await self._runner.setup()
         await web.TCPSite(self._runner, self.config.host, self.config.port).start()
+        if self.config.tls_port is not None:
+            self._tls = make_tls(self.config.host)
+            await web.TCPSite(
+                self._runner,
+                self.config.host,
+                self.config.tls_port,
+                ssl_context=self._tls.context,
+            ).start()
         host, port = self._runner.addresses[0][:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -3,6 +3,8 @@
 import json
 import signal
 import socket
+import ssl
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -34,6 +36,38 @@ def test_it_lists_its_scenarios(folder):
     assert list(SCENARIOS) == shown.stdout.split()
 
 
+def test_it_speaks_tls_and_hands_out_its_authority(folder, start, simulated_settings, tmp_path):
+    """With --tls-port the same is served over TLS, under a certificate that is written down."""
+    authority = tmp_path / "authority.pem"
+    arguments = ["--tls-port", "0", "--authority", str(authority)]
+    process = start(folder.environ, ["simulate", "--port", "0", *arguments])
+    simulated_settings(process)
+    url = process.wait_for("TLS on ").partition(",")[0]
+    process.wait_for("fal's Python client: ")
+
+    context = ssl.create_default_context(cafile=authority)
+    with urlopen(f"{url}/_simulator/totals", timeout=60, context=context) as answer:
+        assert 200 == answer.status
+    process.child.send_signal(signal.SIGINT)
+    assert 0 == process.child.wait(60)
+
+
+def test_its_troubles_are_options(folder, start, simulated_settings):
+    """Limit, keys and expiry can be chosen at the start."""
+    troubles = ["--rate-limit", "1", "--rate-limit-hint", "none", "--api-key", "id:right"]
+    process = start(folder.environ, ["simulate", "--port", "0", "--expire", *troubles])
+    given = simulated_settings(process)
+    url = given["FAL_CONSUMER_API_URL"]
+
+    assert "id:right" == given["FAL_KEY"]
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{url}/models/pricing?endpoint_id=fal-ai/veo3", timeout=60)
+    refused.value.close()
+    assert 401 == refused.value.code
+    process.child.send_signal(signal.SIGINT)
+    assert 0 == process.child.wait(60)
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
@@ -41,6 +75,8 @@ def test_it_lists_its_scenarios(folder):
         (["--weight", "lots=0.1"], "scenario names"),
         (["--weight", "lost=0.1", "--mixed"], "not both"),
         (["--time-scale", "0"], "time_scale"),
+        (["--stream-cut-s", "0"], "stream_cut_s"),
+        (["--rate-limit", "0"], "--rate-limit"),
     ],
 )
 def test_what_it_cannot_play_is_a_usage_error(folder, arguments, said):
