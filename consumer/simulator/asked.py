@@ -61,7 +61,7 @@ def _instant(text: object) -> object:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)
 PageNumber = Annotated[
     int,
     BeforeValidator(_page_number),

@@ -5,29 +5,27 @@ Source: fal docs, Queue and Platform APIs (read 2026-10-07).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from consumer.simulator import platform_bodies as platform
-from consumer.simulator import platform_queries as asked
+from consumer.simulator import platform_queries as queries
+from consumer.simulator import queue_bodies as queue
+from consumer.simulator.asked import Asked
 from consumer.simulator.faults import Operation
+from consumer.simulator.orders import SubmitHeaders, SubmitQuery
 
 _PLATFORM_ERRORS: Mapping[int, Any] = MappingProxyType(
     {400: platform.ErrorBody, 429: platform.ErrorBody, 500: platform.ErrorBody}
 )
 
-QUEUE_METHODS: Mapping[Operation, str] = MappingProxyType(
-    {
-        Operation.SUBMIT: "POST",
-        Operation.STATUS: "GET",
-        Operation.STREAM: "GET",
-        Operation.RESULT: "GET",
-        Operation.CANCEL: "PUT",
-    }
+_QUEUE_ERRORS: Mapping[int, Any] = MappingProxyType(
+    {401: queue.DetailBody, 429: queue.DetailBody, 500: queue.DetailBody}
 )
+_UNKNOWN = queue.NotFoundBody | queue.DetailBody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,9 @@ class Call:
     """
     One call: how it is made, and what it is answered by HTTP status.
 
-    `is_open` calls need no key, `needs_admin` ones an ADMIN key. A value of `answers` is a type.
+    `is_open` calls need no key, `needs_admin` ones an ADMIN key. A value of `answers` is a type,
+    for the statuses of `replayed` that of one among many: a model answers what it likes.
+    `leads_to` are the calls that take the request id of this one's answer.
     """
 
     operation: Operation
@@ -43,13 +43,14 @@ class Call:
     path: str
     summary: str
     answers: Mapping[int, Any]
-    query: type[BaseModel] = asked.NothingAsked
+    query: type[BaseModel] = queries.NothingAsked
     headers: type[BaseModel] | None = None
     body: Any = None
     is_open: bool = False
     needs_admin: bool = False
     media_type: str = "application/json"
-    links: tuple[Operation, ...] = field(default=())
+    replayed: frozenset[int] = frozenset()
+    leads_to: tuple[Operation, ...] = ()
 
 
 def _platform(operation: Operation, path: str, summary: str, answer: Any, **settings: Any) -> Call:
@@ -83,7 +84,7 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "/v1/models",
         "List and search models",
         platform.ModelsBody,
-        query=asked.ModelsQuery,
+        query=queries.ModelsQuery,
         is_open=True,
         also=(404,),
     ),
@@ -92,7 +93,7 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "/v1/models/pricing",
         "Prices of endpoints",
         platform.PricesBody,
-        query=asked.PricingQuery,
+        query=queries.PricingQuery,
         also=(404,),
     ),
     _platform(
@@ -101,7 +102,7 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "What so many calls or units would cost",
         platform.EstimateBody,
         method="POST",
-        body=asked.EstimateAsked,
+        body=queries.EstimateAsked,
         also=(404,),
     ),
     _platform(
@@ -109,7 +110,7 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "/v1/models/usage",
         "Cost by endpoint over time",
         platform.UsageBody,
-        query=asked.UsageQuery,
+        query=queries.UsageQuery,
         needs_admin=True,
     ),
     _platform(
@@ -117,7 +118,7 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "/v1/models/billing-events",
         "Cost by request",
         platform.BillingEventsBody,
-        query=asked.BillingQuery,
+        query=queries.BillingQuery,
         needs_admin=True,
     ),
     _platform(
@@ -125,14 +126,103 @@ PLATFORM_CALLS: tuple[Call, ...] = (
         "/v1/models/requests/by-endpoint",
         "The account's requests",
         platform.RequestsBody,
-        query=asked.RequestsQuery,
+        query=queries.RequestsQuery,
     ),
     _platform(
         Operation.ACCOUNT,
         "/v1/account/billing",
         "The account and its credits",
         platform.AccountBody,
-        query=asked.AccountQuery,
+        query=queries.AccountQuery,
         needs_admin=True,
     ),
+)
+
+
+class LogsQuery(Asked):
+    """Whether log lines are wanted."""
+
+    logs: Literal["0", "1", "true", "false"] | None = None
+
+
+def _queue(
+    operation: Operation, call: str, summary: str, answers: Mapping[int, Any], **more: Any
+) -> Call:
+    method, tail = call.split(" ")
+    known = dict(_QUEUE_ERRORS) | dict(answers)
+    return Call(
+        operation=operation,
+        method=method,
+        path="/{owner}/{app}" + tail,
+        summary=summary,
+        answers=MappingProxyType(dict(sorted(known.items()))),
+        **more,
+    )
+
+
+def _submit(tail: str) -> Call:
+    return _queue(
+        Operation.SUBMIT,
+        f"POST {tail}",
+        "Submit a request",
+        {200: queue.SubmitBody} | dict.fromkeys((400, 403, 404, 422), queue.DetailBody),
+        query=SubmitQuery,
+        headers=SubmitHeaders,
+        body=dict[str, Any],
+        leads_to=(Operation.STATUS, Operation.STREAM, Operation.RESULT, Operation.CANCEL),
+    )
+
+
+def _result(tail: str) -> Call:
+    return _queue(
+        Operation.RESULT,
+        f"GET /requests/{{request_id}}{tail}",
+        "The result: what the model answered, whatever that was",
+        {
+            200: Any,
+            400: queue.NotReadyBody,
+            404: _UNKNOWN,
+            422: queue.ModelErrorsBody,
+            499: queue.DetailBody,
+            503: queue.DetailBody,
+            504: queue.DetailBody,
+        },
+        replayed=frozenset({200}),
+    )
+
+
+QUEUE_CALLS: tuple[Call, ...] = (
+    _submit(""),
+    _submit("/{path}"),
+    _queue(
+        Operation.STATUS,
+        "GET /requests/{request_id}/status",
+        "The status: 202 until it is COMPLETED",
+        {200: queue.StatusBody, 202: queue.StatusBody, 404: _UNKNOWN},
+        query=LogsQuery,
+    ),
+    _queue(
+        Operation.STREAM,
+        "GET /requests/{request_id}/status/stream",
+        "The status at each change, one event each, until it is COMPLETED",
+        {200: queue.StatusBody, 404: _UNKNOWN},
+        query=LogsQuery,
+        media_type="text/event-stream",
+    ),
+    _result(""),
+    _result("/response"),
+    _queue(
+        Operation.CANCEL,
+        "PUT /requests/{request_id}/cancel",
+        "Cancel: 200 out of the queue, 202 asked of the runner",
+        {
+            200: queue.CancelBody | queue.OldCancelBody,
+            202: queue.CancelBody,
+            400: queue.CancelBody,
+            404: _UNKNOWN,
+        },
+    ),
+)
+QUEUE_METHODS: Mapping[Operation, str] = MappingProxyType(
+    {call.operation: call.method for call in QUEUE_CALLS}
 )

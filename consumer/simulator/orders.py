@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from consumer.simulator.access import key_id_of
-from consumer.simulator.asked import Asked, BadQueryError, Whole, read
+from consumer.simulator.asked import WHOLE, Asked, BadQueryError, read
 from consumer.simulator.jobs import Order
 from consumer.simulator.queue_wire import QueuePath
 from consumer.simulator.webhooks import loopback_url
@@ -92,7 +92,7 @@ class SubmitQuery(Asked):
     """What the address of a submit asks for."""
 
     fal_webhook: str | None = None
-    fal_max_queue_length: Annotated[Whole, Field(ge=0)] | None = None
+    fal_max_queue_length: Annotated[int, Field(ge=0), WHOLE] | None = None
 
 
 class SubmitHeaders(Asked):

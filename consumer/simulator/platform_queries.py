@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from consumer.simulator.asked import Asked, Ids, Paged, Ranged, SomeIds, Whole
+from consumer.simulator.asked import WHOLE, Asked, Ids, Paged, Ranged, SomeIds
 
 Timeframe = Literal["minute", "hour", "day", "week", "month"]
 MAX_LISTED = 100
@@ -32,7 +32,7 @@ class NothingAsked(Asked):
 class ModelsQuery(Paged):
     """Which models, in which order."""
 
-    limit: Annotated[Whole, Field(ge=1, le=MAX_LISTED)] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), WHOLE] = 50
     endpoint_id: SomeIds = ()
     q: str | None = None
     category: str | None = None
@@ -63,7 +63,7 @@ class _Attributed(Ranged):
 class UsageQuery(_Attributed, Paged):
     """Cost over which time, in which steps, put down to whom."""
 
-    limit: Annotated[Whole, Field(ge=1, le=MAX_LISTED)] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), WHOLE] = 50
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     timeframe: Timeframe | None = None
     bound_to_timeframe: Literal["true", "false"] = "true"
@@ -82,7 +82,7 @@ class UsageQuery(_Attributed, Paged):
 class BillingQuery(_Attributed, Paged):
     """The cost of which requests."""
 
-    limit: Annotated[Whole, Field(ge=1, le=MAX_EVENTS)] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_EVENTS), WHOLE] = 50
     request_id: SomeIds = ()
     source: Literal["billed", "tagged-billed"] = "billed"
     expand: tuple[Literal["auth_method", "auth_method_structured"], ...] = ()
@@ -92,7 +92,7 @@ class RequestsQuery(Ranged, Paged):
     """Which of the account's requests."""
 
     endpoint_id: Ids
-    limit: Annotated[Whole, Field(ge=1, le=MAX_LISTED)] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), WHOLE] = 50
     status: Literal["success", "error", "user_error"] | None = None
     request_id: Annotated[str, Field(pattern=_UUID)] | None = None
     sort_by: Literal["ended_at", "duration"] = "ended_at"

@@ -24,6 +24,7 @@ from consumer.simulator.jobqueue import JobQueue
 from consumer.simulator.jwks_api import JWKS_PATH, JwksApi, JwksMode
 from consumer.simulator.keys import KeyRing, SigningKey
 from consumer.simulator.loose import LooseDelivery
+from consumer.simulator.openapi import SCHEMA_PATH, serve_schema
 from consumer.simulator.platform_api import PlatformApi
 from consumer.simulator.queue_api import QueueApi
 from consumer.simulator.standing import Api, LockReason, RateLimit, Standing
@@ -231,6 +232,7 @@ class Simulator:
         platform = PlatformApi(self.config, self._queue, catalog, door, self._now)
         queue = QueueApi(self.config, self._queue, catalog, door)
         app.add_routes([web.get(JWKS_PATH, self._jwks.handle)])
+        app.add_routes([web.get(SCHEMA_PATH, serve_schema)])
         app.add_routes(ControlApi(self).routes())
         app.add_routes(platform.routes())
         app.add_routes([web.route("*", "/{tail:.*}", queue.handle)])
