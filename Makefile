@@ -9,7 +9,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo demo-cluster test test-quick lint format bench bench-kafka drill generate kafka image image-test clean
+.PHONY: help install demo demo-cluster test test-quick lint format bench bench-kafka drill generate kafka postgres image image-test clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,10 +47,13 @@ test: lint ## lint and the whole suite
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-quick: $(STAMP) ## what needs no server, no network and less than a minute
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not kafka'
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not kafka and not postgres'
 
 kafka: $(STAMP) ## a real Kafka for development, until Ctrl-C; BROKERS=3 for a cluster
 	@$(BIN)/python -m consumer.devservers kafka --brokers $(or $(BROKERS),1)
+
+postgres: $(STAMP) ## a real PostgreSQL for development, until Ctrl-C
+	@$(BIN)/python -m consumer.devservers postgres
 
 bench: $(STAMP) ## the receiver beside a bare handler, in one run
 	$(BIN)/python benchmarks/receiver.py

@@ -1,5 +1,5 @@
 """
-`python -m consumer.devservers kafka`: a real Kafka for development, until Ctrl-C.
+`python -m consumer.devservers kafka` or `postgres`: a real server for development, until Ctrl-C.
 """
 
 import asyncio
@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from consumer.devservers.broker import ServerNotStarted
+from consumer.devservers.child import ServerNotStarted
 from consumer.devservers.cluster import open_kafka
 from consumer.devservers.java import classpath
-from consumer.devservers.shared import keep_kafka
+from consumer.devservers.postgres import open_postgres
+from consumer.devservers.shared import keep_kafka, keep_postgres
 from consumer.errors import ConfigError, ConsumerError
 
 Server = Callable[[], Coroutine[None, None, None]]
@@ -31,17 +32,37 @@ def main() -> None:
 def kafka(brokers: int) -> None:
     """Run Apache Kafka on free ports of 127.0.0.1 until Ctrl-C; its records go with it."""
     with TemporaryDirectory(prefix="fal-consumer-kafka-") as folder:
-        _run(partial(_serve, Path(folder), brokers))
+        # The first time its jars take long, and outside of the loop Ctrl-C ends that.
+        _run(partial(_serve_kafka, Path(folder), brokers), prepare=classpath)
+
+
+@main.command()
+def postgres() -> None:
+    """Run PostgreSQL on a socket in a folder of its own until Ctrl-C; its data goes with it."""
+    _run(_serve_postgres)
 
 
 @main.command(hidden=True)
+@click.argument("kind", type=click.Choice(["kafka", "postgres"]))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def keep(folder: Path) -> None:
-    """Keep the broker that tests share; started by the first of them."""
-    _run(partial(keep_kafka, folder))
+def keep(kind: str, folder: Path) -> None:
+    """Keep the server that tests share; started by the first of them."""
+    _run(partial(keep_kafka if kind == "kafka" else keep_postgres, folder))
 
 
-async def _serve(folder: Path, brokers: int) -> None:
+async def _serve_postgres() -> None:
+    """Run until cancelled, or until it ends of itself."""
+    async with open_postgres() as server:
+        click.echo(f"PostgreSQL listens in {server.folder}; Ctrl-C ends it", err=True)
+        click.echo(f"  process {server.pid}, {server.log_file}", err=True)
+        click.echo("for fal-consumer serve, work and check:", err=True)
+        click.echo(f"  export FAL_CONSUMER_LEDGER_URL='{server.url()}'", err=True)
+        click.echo("  fal-consumer ledger migrate", err=True)
+        await server.wait_ended()
+        raise ServerNotStarted("PostgreSQL has ended")
+
+
+async def _serve_kafka(folder: Path, brokers: int) -> None:
     """Run until cancelled, or until a broker ends of itself."""
     async with open_kafka(folder, brokers=brokers) as cluster:
         click.echo(f"Apache Kafka listens on {cluster.servers}; Ctrl-C ends it", err=True)
@@ -57,10 +78,10 @@ async def _serve(folder: Path, brokers: int) -> None:
         raise ServerNotStarted("every broker has ended")
 
 
-def _run(server: Server) -> None:
+def _run(server: Server, prepare: Callable[[], object] = lambda: None) -> None:
     """Run a server until it ends, or SIGINT or SIGTERM arrives; leave with the exit code."""
     try:
-        classpath()  # the first time it takes long, and outside of the loop Ctrl-C ends it
+        prepare()
         asyncio.run(_until_asked(server))
     except asyncio.CancelledError:
         return  # asked to end, and everything is put away

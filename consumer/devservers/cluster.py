@@ -12,8 +12,9 @@ from typing import Any
 from aiokafka.helpers import create_ssl_context
 
 from consumer.devservers.admin import Right, make_topic, permit
-from consumer.devservers.broker import Broker, ServerNotStarted
+from consumer.devservers.broker import Broker
 from consumer.devservers.certificates import Certificates, make_certificates
+from consumer.devservers.child import ServerNotStarted
 from consumer.devservers.formatting import format_folders
 from consumer.devservers.java import classpath, java
 from consumer.devservers.ports import free_ports

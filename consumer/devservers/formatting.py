@@ -8,7 +8,7 @@ import uuid
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Sequence
 
-from consumer.devservers.broker import ServerNotStarted, on_leash
+from consumer.devservers.child import ServerNotStarted, on_leash
 from consumer.devservers.java import java
 from consumer.devservers.properties import Plan, Seat
 

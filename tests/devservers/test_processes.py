@@ -16,7 +16,7 @@ from consumer.errors import ConfigError
 SOON_S = 60
 PARENT = """
 import subprocess, sys, time
-from consumer.devservers.broker import on_leash
+from consumer.devservers.child import on_leash
 child = subprocess.Popen(on_leash([sys.executable, "-c", "print('up', flush=True); input()"]))
 time.sleep(3600)
 """
