@@ -1,4 +1,4 @@
-"""The conformance suite of the ledger, in memory and on SQLite."""
+"""The conformance suite of the ledger: in memory, on SQLite and on PostgreSQL."""
 
 import asyncio
 import tempfile
@@ -15,6 +15,8 @@ from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
 from consumer.testing.ledger import MemoryLedger
 from tests.conformance import ledger as suite
+from tests.ledger_databases import migrated, turn_the_clock
+from tests.postgres_fixtures import Databases
 
 _MIGRATED: list[bytes] = []
 
@@ -55,14 +57,33 @@ async def sqlite(folder: Path) -> AsyncIterator[suite.Stage]:
         yield suite.Stage(await reopen(), clock, reopen)
 
 
-BACKENDS = [memory, sqlite]
+@asynccontextmanager
+async def on_postgres(databases: Databases) -> AsyncIterator[suite.Stage]:
+    clock = suite.ManualClock()
+    async with migrated(databases) as url, AsyncExitStack() as stack:
+
+        async def reopen():
+            await stack.aclose()
+            opened = Ledger.open(url, plan=suite.plan, clock=clock)
+            ledger = await stack.enter_async_context(opened)
+            turn_the_clock(ledger, clock)
+            return ledger
+
+        yield suite.Stage(await reopen(), clock, reopen, url)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [memory, sqlite])
 @pytest.mark.parametrize("promise", suite.SUITE)
 async def test_ledger(backend, promise, tmp_path):
     """Every promise holds on every backend."""
     async with backend(tmp_path) as stage:
+        await promise(stage)
+
+
+@pytest.mark.parametrize("promise", suite.SUITE)
+async def test_ledger_on_postgresql(promise, postgres):
+    """Every promise holds on PostgreSQL."""
+    async with on_postgres(postgres) as stage:
         await promise(stage)
 
 
@@ -143,5 +164,25 @@ def test_any_order_ends_in_equal_rows(orders):
             at_once = await _rows_after(sqlite, Path(other), orders[1], at_once=True)
         assert expected == one_by_one
         assert expected == at_once
+
+    asyncio.run(check())
+
+
+@given(_two_orders())
+@settings(max_examples=10, deadline=None)
+def test_any_order_ends_in_equal_rows_on_postgresql(postgres, orders):
+    """So it is on PostgreSQL, by two processes at once."""
+
+    async def check():
+        with tempfile.TemporaryDirectory() as folder:
+            expected = await _rows_after(memory, Path(folder), orders[0], at_once=False)
+        async with on_postgres(postgres) as one:
+            opened = Ledger.open(one.url, plan=suite.plan, clock=one.clock)
+            async with opened as other:
+                turn_the_clock(other, one.clock)
+                entries = enumerate(orders[1])
+                ledgers = (one.ledger, other)
+                await asyncio.gather(*(ledgers[n % 2].record(entry) for n, entry in entries))
+            assert expected == await suite.rows(one.ledger)
 
     asyncio.run(check())

@@ -1,13 +1,11 @@
 """
-Connections: how each database is opened, and what its errors mean to us.
+The seam between the ledger and its databases: what differs is asked here, by everybody else.
 
-Everything that differs between SQLite and PostgreSQL is here. No table is known here, and
-no exception of a library leaves `translated`.
+How each is opened is in `sqlite` and `postgres`. No table is known here, and no exception of
+a library leaves `translated`.
 """
 
-import os
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -15,22 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy.exc
-from sqlalchemy import URL, Connection, Table, event, make_url, text
+from sqlalchemy import URL, Connection, Table, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.errors import ConfigError, LedgerUnavailable, UndecodableEvent
+from consumer.ledger.postgres import driver_errors, open_postgres, words_for
 from consumer.ledger.rows import instant
+from consumer.ledger.sqlite import open_sqlite
 from consumer.ports import Clock
 
-_BUSY_TIMEOUT_MS = 5_000
-# How long SQLite waits for another process that writes (a migration, an operator's shell).
-_COMMAND_TIMEOUT_S = 30
-# One statement on PostgreSQL: far above any of ours, so that a dead server is noticed.
 _TURN = 0x66616C
 # The advisory lock that writers of one PostgreSQL database take in turn ("fal").
+_REFUSED = ("22", "23", "54")
+# SQLSTATE classes of what will never be taken: bad values, constraints, and a row or an index
+# entry that is too large. Source: PostgreSQL docs, Appendix A.
+_IN_THE_WAY = ("40001", "40P01")
+# Two transactions were in each other's way, and this one was ended: it can run again.
 
-_CACHED_STATEMENTS = 200
+
+class InTheWay(LedgerUnavailable):
+    """The database ended this transaction for another one's sake: the same again will do."""
 
 
 def ledger_url(url: str | Path) -> URL:
@@ -53,110 +56,29 @@ def ledger_url(url: str | Path) -> URL:
     raise ConfigError(["the ledger's URL must name a SQLite file or a PostgreSQL database"])
 
 
+def is_postgres(url: URL) -> bool:
+    """Tell whether the ledger is on PostgreSQL."""
+    return url.get_backend_name() == "postgresql"
+
+
 def open_engine(
-    url: URL, *, connections: int, read_only: bool = False, may_create: bool = False
+    url: URL,
+    *,
+    connections: int,
+    read_only: bool = False,
+    may_create: bool = False,
+    schema: str = "",
 ) -> AsyncEngine:
     """
     Return an engine with at most that many connections, none of them open yet.
 
     Only with `may_create` a SQLite file that is not there is made: a ledger whose file was
-    taken away must not go on with an empty one.
+    taken away must not go on with an empty one. `schema` is PostgreSQL's: where names are
+    looked up first.
     """
-    if url.get_backend_name() == "postgresql":
-        return create_async_engine(
-            url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=_COMMAND_TIMEOUT_S,
-            query_cache_size=_CACHED_STATEMENTS,
-            connect_args={"command_timeout": _COMMAND_TIMEOUT_S, "timeout": _COMMAND_TIMEOUT_S},
-        )
-    if not may_create:
-        file = Path(str(url.database)).absolute().as_uri()
-        url = url.set(database=file, query={"mode": "rw", "uri": "true"})
-    engine = create_async_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=_COMMAND_TIMEOUT_S,
-        query_cache_size=_CACHED_STATEMENTS,
-        # Transactions are begun by `_begins` below, not by the driver's guess.
-        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000},
-    )
-    event.listen(engine.sync_engine, "connect", _pragmas(read_only=read_only))
-    # A writer takes its lock at once: one that read first could not be told to wait later.
-    event.listen(engine.sync_engine, "begin", _begins("BEGIN" if read_only else "BEGIN IMMEDIATE"))
-    return engine
-
-
-def probe(url: URL, *, may_create: bool = False) -> bool:
-    """
-    Tell whether a SQLite file is there and can be opened; True for other databases.
-
-    Blocks. Raises LedgerUnavailable when it cannot. Asked before the engine is used, because
-    the driver leaves a thread behind when its very first step fails.
-    """
-    if url.get_backend_name() != "sqlite":
-        return True
-    path = Path(str(url.database)).absolute()
-    if not may_create and not path.exists():
-        return False
-    try:
-        sqlite3.connect(path).close()
-    except sqlite3.Error as exc:
-        raise LedgerUnavailable(kind_of(exc)) from exc
-    return True
-
-
-class Place:
-    """
-    Where a SQLite ledger's file lies, as it was when the ledger was opened.
-
-    A file that was taken away can still be written, by whoever has it open, until he ends:
-    nothing of that would be found again.
-    """
-
-    def __init__(self, url: URL) -> None:
-        is_file = url.get_backend_name() == "sqlite"
-        self._path = str(url.database) if is_file else None
-        self._found = self._look()
-
-    def check(self) -> None:
-        """Raise LedgerUnavailable when the file is not where it was; costs microseconds."""
-        if self._look() != self._found:
-            raise LedgerUnavailable(
-                "its file was taken away or replaced while in use: put it back, or restart"
-            )
-
-    def _look(self) -> tuple[int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            entry = os.stat(self._path)  # noqa: PTH116 - asked with every transaction
-        except OSError:
-            return None
-        return entry.st_dev, entry.st_ino
-
-
-def _pragmas(*, read_only: bool) -> Callable[[Any, Any], None]:
-    pragmas = [f"busy_timeout = {_BUSY_TIMEOUT_MS}", "foreign_keys = ON", "synchronous = FULL"]
-    # A reader cannot turn WAL on, and does not have to: it is a property of the file.
-    pragmas.append("query_only = ON" if read_only else "journal_mode = WAL")
-
-    def on_connect(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return on_connect
-
-
-def _begins(statement: str) -> Callable[[Connection], None]:
-    def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    return on_begin
+    if is_postgres(url):
+        return open_postgres(url, connections=connections, read_only=read_only, schema=schema)
+    return open_sqlite(url, connections=connections, read_only=read_only, may_create=may_create)
 
 
 def take_turn(connection: Connection) -> None:
@@ -165,7 +87,7 @@ def take_turn(connection: Connection) -> None:
 
     SQLite's writers have their turn since BEGIN IMMEDIATE. PostgreSQL's take a lock that
     ends with the transaction: without it two workers could join a fact each to the same
-    old row, and one of the facts would be forgotten.
+    old row, and one of the facts would be forgotten. Needed by who writes the projection.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_TAKE_TURN, {"turn": _TURN})
@@ -215,11 +137,30 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError) as exc:
-        raise UndecodableEvent("entry", f"refused by the database ({kind_of(exc)})") from exc
+        raise _refused(exc) from exc
     except (OverflowError, UnicodeEncodeError) as exc:
         raise UndecodableEvent("entry", f"refused by the driver ({type(exc).__name__})") from exc
-    except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, OSError) as exc:
+    except sqlalchemy.exc.DBAPIError as exc:
+        raise _judged(exc) from exc
+    except driver_errors() as exc:
+        raise _judged(exc) from exc
+    except (sqlalchemy.exc.TimeoutError, OSError) as exc:
         raise LedgerUnavailable(kind_of(exc)) from exc
+
+
+def _judged(error: Exception) -> Exception:
+    """Return our error for one of a database that says by its code what it means."""
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlstate", None) or ""
+    if code.startswith(_REFUSED):
+        return _refused(error)
+    if code in _IN_THE_WAY:
+        return InTheWay(code)
+    return LedgerUnavailable(words_for(cause) if code else kind_of(error))
+
+
+def _refused(error: Exception) -> UndecodableEvent:
+    return UndecodableEvent("entry", f"refused by the database ({kind_of(error)})")
 
 
 def kind_of(error: BaseException) -> str:

@@ -6,20 +6,19 @@ have to invent what a newer version knew.
 """
 
 import asyncio
-import os
 import re
-import sqlite3
 from pathlib import Path
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, inspect
+from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumer.errors import ConfigError, LedgerUnavailable
-from consumer.ledger.engine import kind_of, ledger_url, open_engine, probe, translated
+from consumer.errors import ConfigError
+from consumer.ledger.engine import ledger_url, open_engine, take_turn, translated
+from consumer.ledger.sqlite import copy_aside, probe
 
 _FOLDER = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r"v(\d+\.\d+\.\d+)_\d+")
@@ -45,7 +44,9 @@ async def migrate(url: str | Path) -> str | None:
         if current is None and not await _holds_something(engine):
             current = ""
         elif parsed.get_backend_name() == "sqlite":
-            await asyncio.to_thread(_copy_aside, parsed, head)
+            path = Path(str(parsed.database))
+            target = path.with_name(f"{path.name}.before-{head}")
+            await asyncio.to_thread(copy_aside, path, target)
         with translated():
             async with engine.begin() as connection:
                 await connection.run_sync(_upgrade)
@@ -114,7 +115,8 @@ def _scripts() -> ScriptDirectory:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Run every step that is missing, inside the caller's transaction."""
+    """Run every step that is missing, inside the caller's transaction; one process at a time."""
+    take_turn(connection)
     scripts = _scripts()
     with EnvironmentContext(
         _config(),
@@ -124,31 +126,3 @@ def _upgrade(connection: Connection) -> None:
     ) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()
-
-
-def _copy_aside(url: URL, revision: str) -> None:
-    """Copy a SQLite database, whole and durable, with its write-ahead log in it."""
-    path = Path(str(url.database))
-    target = path.with_name(f"{path.name}.before-{revision}")
-    unfinished = target.with_name(f"{target.name}.part")
-    unfinished.unlink(missing_ok=True)
-    try:
-        source, copy = sqlite3.connect(path), sqlite3.connect(unfinished)
-        try:
-            source.backup(copy)
-        finally:
-            copy.close()
-            source.close()
-        _sync(unfinished)
-        unfinished.replace(target)
-        _sync(target.parent)
-    except (sqlite3.Error, OSError) as exc:
-        raise LedgerUnavailable(kind_of(exc)) from exc
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -26,8 +26,12 @@ MAX_SPAN = timedelta(hours=48)
 _SPAN = micros(instant(0) + MAX_SPAN)
 _columns = schedules.c
 
-_HELD = select(_columns.schedule, _columns.subject, _columns.planned_at, _columns.due_at).where(
-    among(_columns.subject)
+_HELD = (
+    select(_columns.schedule, _columns.subject, _columns.planned_at, _columns.due_at)
+    .where(among(_columns.subject))
+    # In the order of everybody who waits for such rows (`store`); said to PostgreSQL only.
+    .order_by(_columns.subject, _columns.schedule)
+    .with_for_update()
 )
 _OF_ROW = and_(
     _columns.schedule == bindparam("of_schedule"), _columns.subject == bindparam("of_subject")
@@ -73,7 +77,7 @@ def keep_schedules(connection: Connection, plans: Mapping[str, Plan], now: datet
     """
     held = {
         (row.schedule, row.subject): row
-        for chunk in chunks(plans)
+        for chunk in chunks(sorted(plans))
         for row in connection.execute(_HELD, {"wanted": chunk})
     }
     added: list[Row] = []

@@ -24,7 +24,14 @@ async def check_schema(engine: AsyncEngine) -> None:
     from consumer.ledger.migration import current_revision  # noqa: PLC0415
 
     await current_revision(engine)
-    raise ConfigError(["the ledger's schema is older than this version: `serve` migrates it"])
+    raise ConfigError([_old(current, is_postgres=engine.dialect.name == "postgresql")])
+
+
+def _old(current: str | None, *, is_postgres: bool) -> str:
+    if not is_postgres:
+        return "the ledger's schema is older than this version: `serve` migrates it"
+    found = f"has the schema {current}, older than this version" if current else "holds no ledger"
+    return f"the ledger's database {found}: run `fal-consumer ledger migrate`"
 
 
 def _read_revision(connection: Connection) -> str | None:

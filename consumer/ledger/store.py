@@ -2,7 +2,8 @@
 The ledger on SQLAlchemy: the port's names, each bound to its transaction.
 
 What happens inside a transaction is in the modules beside this one. Writes pass the one
-writer, reads have connections of their own and never wait for it.
+writer, or on PostgreSQL two: one for the projection, whose writers take turns, and one for
+the operational rows. Reads have connections of their own and never wait for either.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import URL, Connection, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.core.event import NewRecord
@@ -23,11 +24,10 @@ from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
 from consumer.ledger import claims, parking, reading, schedules
 from consumer.ledger.engine import (
-    Place,
     instant_of,
+    is_postgres,
     ledger_url,
     open_engine,
-    probe,
     translated,
 )
 from consumer.ledger.operational_rows import claim_row, parked_row
@@ -35,6 +35,7 @@ from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
 from consumer.ledger.recounting import recount_some
 from consumer.ledger.schema import check_schema
+from consumer.ledger.sqlite import Place, probe
 from consumer.ledger.writer import Writer
 from consumer.ports import (
     Claim,
@@ -50,6 +51,7 @@ from consumer.ports import (
 _READERS = 2
 _NOTHING = Prepared()  # what a command adds: it need not wait for a transaction
 _Answer = TypeVar("_Answer")
+_LAST = ("~",)  # after all that waits for a row: taking due rows skips those that others hold
 
 
 class Ledger:
@@ -58,7 +60,7 @@ class Ledger:
     def __init__(
         self,
         engines: tuple[AsyncEngine, AsyncEngine],
-        place: Place,
+        url: URL,
         *,
         plan: Planner,
         clock: Clock,
@@ -66,8 +68,11 @@ class Ledger:
         writing, self._reading = engines
         self._plan = plan
         self._clock = clock
-        self._place = place
-        self._writer = Writer(writing, self._place, self._record_all)
+        self._place = Place(url)
+        self._writer = Writer(writing, self._place, self._record_all, takes_turn=True)
+        self._second = self._writer
+        if is_postgres(url):
+            self._second = Writer(writing, self._place, self._record_all, takes_turn=False)
 
     @classmethod
     @asynccontextmanager
@@ -81,21 +86,28 @@ class Ledger:
         parsed = ledger_url(url)
         if not await asyncio.to_thread(probe, parsed):
             raise LedgerUnavailable("no such file")
-        writing = open_engine(parsed, connections=1)
+        writing = open_engine(parsed, connections=2 if is_postgres(parsed) else 1)
         reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
         try:
             # By the reading side: who only looks must not wait for the writers' lock.
             await check_schema(reading_engine)
-            ledger = cls((writing, reading_engine), Place(parsed), plan=plan, clock=clock)
-            running = asyncio.create_task(ledger._writer.run(), name="ledger writer")
-            try:
+            ledger = cls((writing, reading_engine), parsed, plan=plan, clock=clock)
+            async with ledger._running():
                 yield ledger
-            finally:
-                ledger._writer.close()
-                await running
         finally:
             await reading_engine.dispose()
             await writing.dispose()
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        writers = {self._writer, self._second}
+        running = [asyncio.create_task(writer.run(), name="ledger writer") for writer in writers]
+        try:
+            yield
+        finally:
+            for writer in writers:
+                writer.close()
+            await asyncio.gather(*running)
 
     async def record(self, entry: Entry) -> Recorded:
         """As the port says."""
@@ -108,10 +120,11 @@ class Ledger:
         """As the port says."""
         changed = 0
         while True:
-            found: int = await self._write(
+            found: int = await self._writer.write(
                 lambda connection: recount_some(
                     connection, accounts, plan=self._plan, now=self._now(connection)
-                )
+                ),
+                (),
             )
             if not found:
                 return changed
@@ -157,7 +170,8 @@ class Ledger:
 
     async def claim(self, claim: Claim) -> Claim:
         """As the port says."""
-        return await self._write(partial(claims.claim, wanted=claim_row(claim)))
+        order = _claim_order(claim)
+        return await self._write(order, partial(claims.claim, wanted=claim_row(claim)))
 
     async def latest_claim(self, kind: ClaimKind, key: str) -> Claim | None:
         """As the port says."""
@@ -165,11 +179,12 @@ class Ledger:
 
     async def settle_claim(self, claim: Claim, event: NewRecord, detail: Mapping[str, Any]) -> None:
         """As the port says."""
-        await self._write(partial(claims.settle, row=claims.settled(claim, event, detail)))
+        row = claims.settled(claim, event, detail)
+        await self._write(_claim_order(claim), partial(claims.settle, row=row))
 
     async def mark_published(self, claim: Claim) -> None:
         """As the port says."""
-        await self._write(partial(claims.mark_published, claim=claim))
+        await self._write(_claim_order(claim), partial(claims.mark_published, claim=claim))
 
     async def open_claims(self, kind: ClaimKind, limit: int) -> Sequence[Claim]:
         """As the port says."""
@@ -180,32 +195,35 @@ class Ledger:
     async def take_due(self, schedule: str, *, limit: int, lease: timedelta) -> Sequence[Due]:
         """As the port says."""
         return await self._write(
+            _LAST,
             lambda connection: schedules.take_due(
                 connection,
                 schedule,
                 limit=limit,
                 lease=lease,
                 now=self._now(connection),
-            )
+            ),
         )
 
     async def put_off(self, due: Due, until: timedelta) -> bool:
         """As the port says."""
         return await self._write(
-            lambda connection: schedules.put_off(connection, due, until, self._now(connection))
+            _due_order(due),
+            lambda connection: schedules.put_off(connection, due, until, self._now(connection)),
         )
 
     async def finish(self, due: Due) -> bool:
         """As the port says."""
-        return await self._write(partial(schedules.finish, due=due))
+        return await self._write(_due_order(due), partial(schedules.finish, due=due))
 
     async def release_leases(self) -> None:
         """Give back every lease: for a process that knows that it is the only one."""
-        await self._write(schedules.release)
+        await self._write(_LAST, schedules.release)
 
     async def park(self, parked: Parked) -> None:
         """As the port says."""
-        await self._write(partial(parking.park, row=parked_row(parked)))
+        work = partial(parking.park, row=parked_row(parked))
+        await self._write(("parked", parked.id), work)
 
     async def take_parked(self, group: str, *, limit: int) -> Sequence[Parked]:
         """As the port says."""
@@ -217,7 +235,8 @@ class Ledger:
 
     async def unpark(self, parked: Parked) -> None:
         """As the port says."""
-        await self._write(partial(parking.unpark, parked_id=parked.id))
+        work = partial(parking.unpark, parked_id=parked.id)
+        await self._write(("parked", parked.id), work)
 
     async def ping(self) -> None:
         """As the port says."""
@@ -230,8 +249,10 @@ class Ledger:
     def _now(self, connection: Connection) -> datetime:
         return instant_of(connection, self._clock)
 
-    async def _write(self, work: Callable[[Connection], _Answer]) -> _Answer:
-        answer: _Answer = await self._writer.write(work)
+    async def _write(
+        self, order: tuple[str, ...], work: Callable[[Connection], _Answer]
+    ) -> _Answer:
+        answer: _Answer = await self._second.write(work, order)
         return answer
 
     async def _read(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
@@ -239,3 +260,12 @@ class Ledger:
         with translated():
             async with self._reading.begin() as connection:
                 return await connection.run_sync(work, *arguments)
+
+
+def _claim_order(claim: Claim) -> tuple[str, ...]:
+    return ("claims", claim.kind.value, claim.key, f"{claim.revision:020d}")
+
+
+def _due_order(due: Due) -> tuple[str, ...]:
+    # As `keep_schedules` locks them.
+    return ("schedules", due.subject, due.schedule)

@@ -44,12 +44,16 @@ UNPUBLISHED = "NOT is_published"
 # words, which an expression does not (`is_open = 1` on one database, `is_open` on the other).
 
 
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+# Ordered by bytes, as on SQLite, whatever language the database sorts by.
+
+
 def _text(name: str, **more: Any) -> Column[str]:
-    return Column(name, Text, nullable=False, **more)
+    return Column(name, _TEXT, nullable=False, **more)
 
 
 def _maybe_text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=True)
+    return Column(name, _TEXT, nullable=True)
 
 
 def _instant(name: str) -> Column[int]:
@@ -172,7 +176,7 @@ deliveries = Table(
     _text("kid"),
     _text("source"),
     _instant("received_at"),
-    Column("body_sha256", Text, ForeignKey("evidence_bodies.sha256"), nullable=False),
+    Column("body_sha256", _TEXT, ForeignKey("evidence_bodies.sha256"), nullable=False),
     _claim_of("counts"),
     CheckConstraint("request_id <> '' AND signature <> ''", name="signed"),
     Index("ix_deliveries_request", "request_id", "received_at"),

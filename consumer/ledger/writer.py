@@ -1,5 +1,5 @@
 """
-The one writer: everything that is written passes it, many callers to one transaction.
+Writing in shared transactions: many callers to one of them, one of them at a time.
 
 A commit waits for the disk, so callers that come while one runs share the next. What the
 database refuses is tried again alone, and only its own caller is told. What the jobs do is
@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.errors import LedgerUnavailable
-from consumer.ledger.engine import Place, take_turn, translated
+from consumer.ledger.engine import InTheWay, take_turn, translated
 from consumer.ledger.recording import Prepared
+from consumer.ledger.sqlite import Place
 from consumer.ports import Recorded
 
 MAX_JOBS = 256
@@ -25,6 +26,8 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 # A transaction's bounds. More jobs gain little, and a caller waits for all of its batch.
 MAX_WAITING = 4096
 # Callers beyond wait for room: the buffer is theirs, not ours.
+_TRIES = 5
+# Of a transaction that the database ended for the sake of another process's.
 
 RecordAll = Callable[[Connection, Sequence[Prepared]], list[Recorded]]
 Write = Callable[[Connection], Any]
@@ -33,17 +36,26 @@ Write = Callable[[Connection], Any]
 @dataclass(slots=True, eq=False)
 class _Job:
     work: Prepared | Write
+    order: tuple[str, ...]
     size: int
     done: asyncio.Future[Any] = field(repr=False)
 
 
 class Writer:
-    """Runs jobs in shared transactions. `run` is awaited by whoever opened the ledger."""
+    """
+    Runs jobs in shared transactions. `run` is awaited by whoever opened the ledger.
 
-    def __init__(self, engine: AsyncEngine, place: Place, record_all: RecordAll) -> None:
+    With `takes_turn` no other writer of the database that does runs meanwhile: needed by
+    who writes the projection.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, place: Place, record_all: RecordAll, *, takes_turn: bool
+    ) -> None:
         self._engine = engine
         self._place = place
         self._record_all = record_all
+        self._takes_turn = takes_turn
         self._jobs: deque[_Job] = deque()
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._wake = asyncio.Event()
@@ -55,12 +67,17 @@ class Writer:
 
         Raises EventError for what the database will never take, LedgerUnavailable.
         """
-        recorded: Recorded = await self._submit(prepared, prepared.size)
+        recorded: Recorded = await self._submit(prepared, (), prepared.size)
         return recorded
 
-    async def write(self, work: Write) -> Any:
-        """Return what `work` returned, once it is durable. Raises as `record` does."""
-        return await self._submit(work, 0)
+    async def write(self, work: Write, order: tuple[str, ...]) -> Any:
+        """
+        Return what `work` returned, once it is durable. Raises as `record` does.
+
+        Jobs of a transaction run in their `order`: writers that lock rows in one order
+        never wait for each other in a circle.
+        """
+        return await self._submit(work, order, 0)
 
     def close(self) -> None:
         """Take no more jobs; `run` ends when those in hand are done."""
@@ -81,17 +98,17 @@ class Writer:
             _fail(self._jobs, LedgerUnavailable("closed"))
             self._jobs.clear()
 
-    async def _submit(self, work: Prepared | Write, size: int) -> Any:
+    async def _submit(self, work: Prepared | Write, order: tuple[str, ...], size: int) -> Any:
         async with self._room:
             if self._is_closed:
                 raise LedgerUnavailable("closed")
-            job = _Job(work, size, asyncio.get_running_loop().create_future())
+            job = _Job(work, order, size, asyncio.get_running_loop().create_future())
             self._jobs.append(job)
             self._wake.set()
             return await job.done
 
     def _next_batch(self) -> list[_Job]:
-        """Take the jobs that fit one transaction, at least one, in the order they came."""
+        """Take the jobs that fit one transaction, at least one: those that came first."""
         batch: list[_Job] = []
         size = 0
         while self._jobs and len(batch) < MAX_JOBS:
@@ -102,7 +119,7 @@ class Writer:
             if not job.done.done():  # its caller may have been stopped meanwhile
                 batch.append(job)
                 size += job.size
-        return batch
+        return sorted(batch, key=lambda job: job.order)
 
     async def _write(self, batch: list[_Job]) -> None:
         if not batch:
@@ -124,13 +141,20 @@ class Writer:
                     job.done.set_result(answer)
 
     async def _transact(self, batch: list[_Job]) -> list[Any]:
-        self._place.check()
-        with translated():
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(self._apply, batch)
+        for left in reversed(range(_TRIES)):
+            self._place.check()
+            try:
+                with translated():
+                    async with self._engine.begin() as connection:
+                        return await connection.run_sync(self._apply, batch)
+            except InTheWay:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def _apply(self, connection: Connection, batch: list[_Job]) -> list[Any]:
-        take_turn(connection)
+        if self._takes_turn:
+            take_turn(connection)
         entries = [job.work for job in batch if isinstance(job.work, Prepared)]
         recorded = iter(self._record_all(connection, entries) if entries else [])
         return [

@@ -40,9 +40,11 @@ async def call(ledger: Ledger, numbers: count) -> None:
         sys.stdout.flush()
 
 
-async def main(path: Path) -> None:
+async def main(path: str) -> None:
     planner = lambda request, now: Plan(now, now)  # noqa: E731
-    async with Ledger.open(path, plan=planner, clock=lambda: datetime.now(UTC)) as ledger:
+    async with Ledger.open(
+        path if "://" in path else Path(path), plan=planner, clock=lambda: datetime.now(UTC)
+    ) as ledger:
         numbers = count()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(20):
@@ -50,4 +52,4 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(sys.argv[1]))

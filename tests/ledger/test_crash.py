@@ -13,6 +13,7 @@ from consumer.core.standing import State
 from consumer.ledger import Ledger
 from consumer.ledger.migration import migrate
 from consumer.ports import Plan, RequestFilter
+from tests.ledger_databases import migrated
 
 pytestmark = pytest.mark.slow  # processes of its own
 
@@ -22,7 +23,7 @@ child = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(child)
 
 
-async def _acknowledged_before_kill(path: Path, *, at_least: int) -> list[int]:
+async def _acknowledged_before_kill(path, *, at_least: int) -> list[int]:
     """Let a process record until it acknowledged that many, kill it, return what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(_CHILD), str(path), stdout=asyncio.subprocess.PIPE
@@ -41,11 +42,28 @@ async def test_killed_process_leaves_whole_entries(tmp_path):
 
     acknowledged = await _acknowledged_before_kill(path, at_least=300)
 
+    kept = await _whole_entries(path)
+    assert set(acknowledged) <= kept
+    with sqlite3.connect(path) as connection:
+        assert ("ok",) == connection.execute("PRAGMA integrity_check").fetchone()
+        assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()
+        assert [(2 * len(kept),)] == list(connection.execute("SELECT count(*) FROM schedules"))
+
+
+async def test_killed_process_leaves_whole_entries_on_postgresql(postgres):
+    """So it is on PostgreSQL."""
+    async with migrated(postgres) as url:
+        acknowledged = await _acknowledged_before_kill(url, at_least=300)
+
+        assert set(acknowledged) <= await _whole_entries(url)
+
+
+async def _whole_entries(url) -> set[int]:
+    """Return the numbers of the entries that are there; each of them is there whole."""
     planner = lambda request, now: Plan()  # noqa: E731
-    async with Ledger.open(path, plan=planner, clock=lambda: child.T0) as ledger:
+    async with Ledger.open(url, plan=planner, clock=lambda: child.T0) as ledger:
         requests = await ledger.requests(RequestFilter(limit=1_000_000))
         kept = {int(request.request_id[1:]) for request in requests}
-        assert set(acknowledged) <= kept
         assert {State.SUCCEEDED} == {request.state for request in requests}
         for number in kept:
             entry = child.entry_of(number)
@@ -54,8 +72,4 @@ async def test_killed_process_leaves_whole_entries(tmp_path):
             assert {fact.id for fact in entry.facts} == {
                 fact.id for fact in await ledger.timeline(f"s{number}")
             }
-    with sqlite3.connect(path) as connection:
-        assert ("ok",) == connection.execute("PRAGMA integrity_check").fetchone()
-        assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()
-        assert [(2 * len(kept),)] == list(connection.execute("SELECT count(*) FROM schedules"))
-    connection.close()
+    return kept

@@ -1,21 +1,23 @@
 """The schema: new, old, newer, and the same as the tables say."""
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from consumer.errors import ConfigError, LedgerUnavailable
 from consumer.ledger import Ledger
+from consumer.ledger.engine import ledger_url, open_engine
 from consumer.ledger.migration import known_revision, migrate, needs_migration
 from consumer.ledger.schema import REVISION
 from consumer.ledger.tables import metadata
 from consumer.ports import Plan
+from tests.ledger_databases import migrated
 
 
 def _open(path):
@@ -71,14 +73,45 @@ def _sorted_words(sql):
     return sorted(line.strip().rstrip(",") for line in (sql or "").splitlines())
 
 
-def test_schema_can_be_written_for_postgresql():
-    """Every table and index compiles for PostgreSQL."""
-    dialect = postgresql.dialect()
+async def test_migrations_make_what_the_tables_say_on_postgresql(database):
+    """So it is on PostgreSQL, asked of its catalogue; and again there is nothing to do."""
+    assert "" == await migrate(database)
+    assert None is await migrate(database)
 
-    for table in metadata.sorted_tables:
-        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
-        for index in table.indexes:
-            assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
+    engine = open_engine(ledger_url(database), connections=1)
+    async with engine.begin() as connection:
+        differences = await connection.run_sync(
+            lambda inner: compare_metadata(MigrationContext.configure(inner), metadata)
+        )
+    await engine.dispose()
+    assert [] == differences
+
+
+async def test_two_who_migrate_at_once_do_it_once(database):
+    """Processes that migrate one PostgreSQL together wait for each other."""
+    await asyncio.gather(migrate(database), migrate(database), migrate(database))
+
+    assert not await needs_migration(database)
+
+
+async def test_database_without_schema_names_the_command(database):
+    """PostgreSQL is never migrated on the way: who opens it is told what to run."""
+    with pytest.raises(ConfigError, match="holds no ledger: run `fal-consumer ledger migrate`"):
+        async with _open(database):
+            pass
+    assert await needs_migration(database)
+
+
+async def test_newer_schema_on_postgresql_says_which_version_it_needs(postgres):
+    """A schema of a later version is refused there as well."""
+    async with migrated(postgres) as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute("UPDATE alembic_version SET version_num = 'v9.1.0_2'")
+        await connection.close()
+
+        with pytest.raises(ConfigError, match=r"needs fal-consumer version 9\.1\.0"):
+            async with _open(url):
+                pass
 
 
 async def test_older_ledger_is_copied_before_it_is_changed(tmp_path):

@@ -222,7 +222,7 @@ async def test_constraints_refuse_nonsense(ledger):
     ]
     for statement in nonsense:
         with pytest.raises(UndecodableEvent):
-            await ledger._write(lambda connection, sql=statement: connection.execute(text(sql)))
+            await ledger._write((), lambda connection, sql=statement: connection.execute(text(sql)))
 
 
 async def test_file_taken_away_in_use_is_unavailable_until_it_is_back(path, ledger):

@@ -30,11 +30,12 @@ class ManualClock:
 
 @dataclass
 class Stage:
-    """One ledger under test, its clock, and how to close and open it again."""
+    """One ledger under test, its clock, and how to close and open it again; its URL if it has."""
 
     ledger: Ledger
     clock: ManualClock
     reopen: Callable[[], Awaitable[Ledger]]
+    url: str = ""
 
 
 def plan(request: Request, now: datetime) -> Plan:

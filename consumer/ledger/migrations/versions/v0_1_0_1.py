@@ -27,8 +27,11 @@ def upgrade() -> None:
     _stamps()
 
 
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def _text(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=False)
+    return sa.Column(name, _TEXT, nullable=False)
 
 
 def _big(name: str) -> sa.Column[int]:
@@ -81,9 +84,9 @@ def _requests() -> None:
         _big("first_at"),
         _big("last_at"),
         sa.Column("result_revision", sa.BigInteger(), nullable=True),
-        sa.Column("result_outcome", sa.Text(), nullable=True),
-        sa.Column("result_witness", sa.Text(), nullable=True),
-        sa.Column("billable_units", sa.Text(), nullable=True),
+        sa.Column("result_outcome", _TEXT, nullable=True),
+        sa.Column("result_witness", _TEXT, nullable=True),
+        sa.Column("billable_units", _TEXT, nullable=True),
         sa.CheckConstraint("request_id <> ''", name=op.f("ck_requests_named")),
         sa.CheckConstraint(
             "state IN ('seen', 'submitted', 'queued', 'running', 'cancelling',"
@@ -122,7 +125,7 @@ def _submissions() -> None:
         _big("first_at"),
         _big("last_at"),
         sa.Column("result_revision", sa.BigInteger(), nullable=True),
-        sa.Column("result_outcome", sa.Text(), nullable=True),
+        sa.Column("result_outcome", _TEXT, nullable=True),
         sa.CheckConstraint(
             "state IN ('intended', 'sending', 'unknown',"
             " 'lost', 'cancelled', 'refused', 'submitted')",
@@ -269,7 +272,7 @@ def _claims() -> None:
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         _big("claimed_at"),
         _big("deadline_at"),
-        sa.Column("event_topic", sa.Text(), nullable=True),
+        sa.Column("event_topic", _TEXT, nullable=True),
         sa.Column("event_key", sa.LargeBinary(), nullable=True),
         sa.Column("event_value", sa.LargeBinary(), nullable=True),
         sa.Column("event_headers", sa.LargeBinary(), nullable=True),
