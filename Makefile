@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## simulator and service on free ports, a few hundred requests with faults; KEEP=1 stays up
 	@$(BIN)/fal-consumer demo $(if $(KEEP),--keep)
 
-demo-cluster: $(STAMP) ## the demo on real Kafka, while the broker and a worker are killed
+demo-cluster: $(STAMP) ## the demo on real Kafka and PostgreSQL, which are killed on the way, and a worker
 	@$(BIN)/fal-consumer demo --cluster $(if $(KEEP),--keep)
 
 lint: $(STAMP) ## ruff, mypy, import rules, hadolint

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
+from consumer.app.ledgers import ledger_place
 from consumer.cli import SECTIONS
 from consumer.receiving.limits import ReceiverLimits
 from consumer.settings import Role, Settings, load_settings, mistakes_for
@@ -25,10 +27,12 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
 OURS = {name: one for name, one in COMPOSE["services"].items() if "build" in one}
 KAFKA = COMPOSE["services"]["kafka"]
-ROLES = [(name, Role(one["command"][0])) for name, one in OURS.items() if name != "topics"]
+STEPS = ("topics", "schema")
+ROLES = [(name, Role(one["command"][0])) for name, one in OURS.items() if name not in STEPS]
 VERBS = {verb.name for section in SECTIONS.values() for verb in section}
 
-_VERSION = re.compile(r":\d+\.\d+\.\d+(-[a-z-]+)?$")
+_VERSION = re.compile(r":(\d+\.\d+\.\d+|1[89]\.\d+)(-[a-z-]+)?$")
+# PostgreSQL's whole versions have two parts.
 _BESIDE = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
 _GIVEN = {
     "FAL_CONSUMER_ACCOUNTS": "github|1234567",
@@ -201,7 +205,8 @@ def test_images_are_pinned():
 def test_commands_are_verbs():
     """What the containers run is a verb; every role that needs Kafka is there."""
     assert {one["command"][0] for one in OURS.values()} <= VERBS
-    assert {"receive", "work", "topics"} == {one["command"][0] for one in OURS.values()}
+    found = {one["command"][0] for one in OURS.values()}
+    assert {"receive", "work", "topics", "ledger"} == found
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -260,13 +265,14 @@ def test_a_stop_has_the_time_it_may_take(name, tmp_path):
     assert seconds(OURS[name]["stop_grace_period"]) >= settings.stop_timeout_s + 15
 
 
-def test_topics_come_before_those_that_need_them():
-    """The broker is healthy before topics are made, and they are made before a role starts."""
+def test_topics_and_schema_come_before_those_that_need_them():
+    """Servers are healthy before something is made there, and it is made before a role starts."""
     assert {"kafka": {"condition": "service_healthy"}} == OURS["topics"]["depends_on"]
-    for name, _ in ROLES:
-        condition = {"topics": {"condition": "service_completed_successfully"}}
-        assert condition == OURS[name]["depends_on"]
-    assert "no" == OURS["topics"]["restart"]
+    assert {"postgres": {"condition": "service_healthy"}} == OURS["schema"]["depends_on"]
+    made = {"condition": "service_completed_successfully"}
+    assert {"topics": made} == OURS["receiver"]["depends_on"]
+    assert {"topics": made, "schema": made} == OURS["worker"]["depends_on"]
+    assert {"no"} == {OURS[name]["restart"] for name in STEPS}
     assert "false" == KAFKA["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]
 
 
@@ -287,10 +293,23 @@ def test_the_one_broker_is_said_to_be_one():
 
 def test_secrets_are_files_that_are_named():
     """Each secret that a container asks for is defined, each defined one is asked for."""
-    asked = {secret for one in OURS.values() for secret in one.get("secrets", ())}
+    asked = {s for one in COMPOSE["services"].values() for s in one.get("secrets", ())}
 
     assert set(COMPOSE["secrets"]) == asked
     assert all(one["file"].startswith("./secrets/") for one in COMPOSE["secrets"].values())
+
+
+def test_the_worker_finds_the_database_as_it_is_made(tmp_path):
+    """User, database and password of the worker's ledger are those of the container beside it."""
+    made = COMPOSE["services"]["postgres"]["environment"]
+    settings = load_settings(environment_of("worker", tmp_path))
+
+    place = make_url(str(ledger_place(settings)))
+
+    assert (made["POSTGRES_USER"], made["POSTGRES_DB"]) == (place.username, place.database)
+    assert ("postgres", "s" * 40) == (place.host, place.password)
+    assert made["POSTGRES_PASSWORD_FILE"].endswith("/ledger-password")
+    assert not any("LEDGER" in name for name in OURS["receiver"]["environment"])
 
 
 # ---------------------------------------------------------------- the proxy's figures

@@ -1,27 +1,24 @@
 """What stores and what calls: the log, the ledger, the keys, fal. Opened in this order."""
 
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 
 from yarl import URL
 
+from consumer.app.ledgers import has_recorded, open_own_ledger
 from consumer.app.logs import OpenLog, open_log_of
 from consumer.app.opening import Opening
-from consumer.app.values import plan_of, policies_of, token_secrets
+from consumer.app.values import policies_of, token_secrets
 from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
-from consumer.errors import LedgerUnavailable, LogUnavailable
 from consumer.fal import FalQueueClient, open_fal
 from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
-from consumer.handlers.record import RecordEvents
 from consumer.jwks import JwksKeys, KeyParts, KeySource
 from consumer.ledger import Ledger
-from consumer.ledger.migration import migrate
 from consumer.ports import Clock, Log, Publisher
 from consumer.settings import Role, Settings
 from consumer.telemetry import Metrics, get_logger
@@ -29,7 +26,6 @@ from consumer.telemetry import Metrics, get_logger
 OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
 _OLD_JWKS = "https://rest.alpha.fal.ai/.well-known/jwks.json"
 # Source: fal docs, "Webhooks" (2026-09), and the address in the docs before that.
-_DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ async def open_backends(opening: Opening) -> Backends:
     events = await open_log_of(opening, metrics)
     followed = None
     if opening.role is not Role.RECEIVE:
-        followed = await _opened_ledger(opening)
+        followed = await open_own_ledger(opening)
 
     async def announce(key_set: KeySet) -> None:
         await events.publisher.append(
@@ -110,38 +106,8 @@ async def open_backends(opening: Opening) -> Backends:
         policies=policies_of(settings),
         ledger=ledger,
         fal=await _maybe_fal(settings, metrics, stack),
-        has_lost_ledger=is_new and await _has_recorded(events.log),
+        has_lost_ledger=is_new and await has_recorded(events.log),
     )
-
-
-async def _opened_ledger(opening: Opening) -> tuple[Ledger, bool]:
-    """Return the folder's ledger, and whether it was made just now. Raises LedgerUnavailable."""
-    folder = opening.folder
-    plan = partial(plan_of, policies_of(opening.settings))
-    try:
-        with folder.migrating():
-            old = await migrate(folder.ledger)
-        ledger = await opening.stack.enter_async_context(
-            Ledger.open(folder.ledger, plan=plan, clock=opening.clock)
-        )
-        if opening.role is Role.SERVE:
-            # The folder's lock is ours alone: whoever held a lease is dead.
-            await ledger.release_leases()
-    except LedgerUnavailable as exc:
-        advice = ""
-        if exc.problem in _DAMAGED:
-            advice = ": put back a copy of it, or move it away to begin with an empty one"
-        raise LedgerUnavailable(f"{folder.ledger} cannot be used ({exc.problem}){advice}") from exc
-    if old:
-        get_logger().info("ledger.migrated", old=old)
-    return ledger, old == ""
-
-
-async def _has_recorded(log: Log) -> bool:
-    """Tell whether an earlier ledger took records in; False while nobody can say."""
-    with suppress(LogUnavailable):
-        return bool(await log.committed(RecordEvents.name))
-    return False
 
 
 def fal_credential(settings: Settings) -> Credential | None:

@@ -8,15 +8,23 @@ from typing import Literal
 from uuid import uuid4
 
 from consumer.app.backends import OFFICIAL_JWKS, fal_credential
+from consumer.app.ledgers import ledger_place
 from consumer.app.spooling import spool_finding
 from consumer.app.values import token_secrets, utc_now
 from consumer.core.keys import parse_keys
-from consumer.errors import ConfigError, ConsumerError, FalRefused, LogUnavailable
+from consumer.errors import (
+    ConfigError,
+    ConsumerError,
+    FalRefused,
+    LedgerUnavailable,
+    LogUnavailable,
+)
 from consumer.fal import open_fal
 from consumer.folder import DataFolder
 from consumer.jwks.clock import MAX_CLOCK_ERROR
 from consumer.jwks.fetch import fetch_document
 from consumer.ledger.migration import needs_migration
+from consumer.ledger.schema import look_at_database
 from consumer.settings import Role, Settings
 from consumer.telemetry import Metrics
 
@@ -40,14 +48,17 @@ async def check(
     """
     Return what was found by looking as this role would.
 
-    Without `offline`, fal is asked for its keys and about our key, and Kafka for its topics
-    and what we may do with them.
+    Without `offline`, fal is asked for its keys and about our key, Kafka for its topics and
+    what we may do with them, and PostgreSQL for the ledger's schema.
     """
     rows = [*_local(settings, role)]
     if role is not Role.RECEIVE:
         if not settings.is_embedded and settings.submit_endpoints is None:
             rows.append(CheckRow("submit endpoints", "warning", _NOTHING_SUBMITTED))
-        rows.append(await _ledger(settings, role))
+        if settings.is_sqlite:
+            rows.append(await _ledger(settings, role))
+        elif not offline:
+            rows.append(await _bounded("ledger", lambda: _database(settings)))
     if role is not Role.WORK and not settings.is_embedded:
         rows.append(await _bounded("spool", lambda: _spool(settings)))
     if not offline:
@@ -112,6 +123,18 @@ async def _ledger(settings: Settings, role: Role) -> CheckRow:
     if is_old:
         return CheckRow("ledger", "warning", f"older schema: `{role.value}` copies and migrates it")
     return CheckRow("ledger", "ok", str(path))
+
+
+async def _database(settings: Settings) -> CheckRow:
+    """Look at the ledger on PostgreSQL: it answers, has our schema, and waits for its disk."""
+    name = settings.shown("ledger_url")
+    try:
+        risks = await look_at_database(str(ledger_place(settings)))
+    except LedgerUnavailable as exc:
+        return CheckRow("ledger", "failed", f"{name} does not answer: {exc.problem}")
+    if risks:
+        return CheckRow("ledger", "warning", f"{name}: {'; '.join(risks)}")
+    return CheckRow("ledger", "ok", name)
 
 
 async def _kafka(settings: Settings, role: Role) -> list[CheckRow]:

@@ -1,22 +1,28 @@
 """
-The demo on a cluster: real Kafka, a receiver and two workers, and accidents on the way.
+The demo on a cluster: real Kafka and PostgreSQL, a receiver, two workers, and accidents.
 
-Every part is a process of its own, started as an operator would; the broker and a worker
-are killed while the traffic comes, and everything must add up all the same.
+Every part is a process of its own with a folder of its own, started as an operator would;
+the broker, the database and a worker are killed while the traffic comes, and everything
+must add up all the same.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from consumer.app.cluster import open_kafka_log
 from consumer.app.demo import ENDPOINTS, Demo, Progress, chosen_for, traffic
 from consumer.app.reading import open_ledger
 from consumer.app.topics import MakeOrder, make_topics
+from consumer.app.upkeep import migrate_ledger
 from consumer.app.values import utc_now
-from consumer.devservers import KafkaCluster, open_kafka
+from consumer.core.standing import Request
+from consumer.devservers import KafkaCluster, Postgres, open_kafka, open_postgres
+from consumer.errors import LedgerUnavailable
 from consumer.folder import DataFolder
 from consumer.settings import Settings
 from consumer.simulator import Simulator
@@ -32,6 +38,8 @@ _PARTITIONS = 6
 _AT_ONCE = 3
 _BROKER_AWAY_S = 4.0
 _WORKER_AWAY_S = 3.0
+_DATABASE_AWAY_S = 2.0
+_LOOK_AGAIN_S = 0.1
 # Long enough to be seen, and longer than any deadline of a send.
 
 
@@ -40,6 +48,7 @@ class Parts:
     """The processes of the cluster, to be killed and started again."""
 
     kafka: KafkaCluster
+    database: Postgres
     receiver: ServiceProcess
     workers: tuple[ServiceProcess, ...]
 
@@ -64,6 +73,14 @@ class ClusterDemo(Demo):
                 yield progress
             await accidents
 
+    async def requests(self) -> Sequence[Request]:
+        """Return every request in the ledger, once its database answers."""
+        while True:
+            try:
+                return await super().requests()
+            except LedgerUnavailable:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
     async def _accidents(self, known: asyncio.Event, all_known: asyncio.Event) -> None:
         (broker,) = self.parts.kafka.brokers
         victim = self.parts.workers[0]
@@ -74,6 +91,11 @@ class ClusterDemo(Demo):
         await broker.start()
         await broker.wait_ready()
         self.tell("broker back: the spool drains into Kafka")
+        await self.parts.database.kill()
+        self.tell("database killed: what it would record waits in Kafka")
+        await asyncio.sleep(_DATABASE_AWAY_S)
+        await self.parts.database.come_back()
+        self.tell("database back: both workers go on where they stood")
         # Not while jobs are being sent: one killed between the call and its answer is known by
         # its webhook alone, and this traffic loses webhooks. It would stay open for a day.
         await all_known.wait()
@@ -89,30 +111,31 @@ async def open_cluster_demo(
     folder: Path, *, total: int, seed: int, tell: Callable[[str], None]
 ) -> AsyncIterator[ClusterDemo]:
     """
-    Start Kafka, a simulator, a receiver and two workers, on free ports; `tell` hears the accidents.
+    Start Kafka, PostgreSQL, a simulator, a receiver and two workers; `tell` hears the accidents.
 
-    Raises ConfigError where Kafka cannot be started, with what is missing.
+    Raises ConfigError where a server cannot be started, with what is missing.
     """
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(open_kafka(folder / "kafka"))
+        database = await stack.enter_async_context(open_postgres())
         simulator = await stack.enter_async_context(Simulator(traffic(seed)))
-        data = DataFolder(folder / "worker")
+        data = DataFolder(folder / "shared")
         data.make()
         port = free_port()
         chosen = chosen_for(simulator, data.path, port) | {
             "log_url": f"kafka://{kafka.servers}",
             "kafka_single_broker": True,
+            "ledger_url": SecretStr(database.url()),
             "token_secrets_file": data.made_secret(data.token_secrets),
             "submit_endpoints": ENDPOINTS,
         }
         settings = Settings(**chosen)
         await make_topics(settings, MakeOrder(partitions=_PARTITIONS))
+        await migrate_ledger(settings)
         environ = environ_of(chosen)
         receiver = ServiceProcess(folder / "receiver", environ, ("receive",), port=port)
         workers = tuple(
-            ServiceProcess(
-                data.path, environ, ("work", "--handlers", parts), log_file=folder / f"{name}.log"
-            )
+            ServiceProcess(folder / name, environ, ("work", "--handlers", parts))
             for name, parts in _WORKERS.items()
         )
         for process in (receiver, *workers):
@@ -128,6 +151,6 @@ async def open_cluster_demo(
             settings,
             total,
             _AT_ONCE,
-            parts=Parts(kafka, receiver, workers),
+            parts=Parts(kafka, database, receiver, workers),
             tell=tell,
         )

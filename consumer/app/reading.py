@@ -11,7 +11,7 @@ from consumer.errors import ConfigError
 from consumer.folder import DataFolder
 from consumer.log.embedded import EmbeddedLog
 from consumer.ports import Log
-from consumer.settings import Role, Settings, mistakes_for
+from consumer.settings import Settings
 
 if TYPE_CHECKING:
     from consumer.ledger import Ledger
@@ -24,7 +24,6 @@ async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator
 
     Raises LogUnavailable and ConfigError.
     """
-    _refuse_postgres(settings)
     if not settings.is_embedded:
         async with open_kafka_log(settings, utc_now) as kafka:
             yield kafka
@@ -38,15 +37,18 @@ async def open_log(settings: Settings, *, create: bool = False) -> AsyncIterator
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
-    """Open the folder's ledger. Raises LedgerUnavailable, and ConfigError where there is none."""
+    """
+    Open the folder's ledger, or the one on PostgreSQL.
+
+    Raises LedgerUnavailable, and ConfigError where there is none.
+    """
+    from consumer.app.ledgers import ledger_place  # noqa: PLC0415
     from consumer.ledger import Ledger  # noqa: PLC0415  heavy, and only for those who ask it
 
-    _refuse_postgres(settings)
-    folder = DataFolder(settings.data_dir)
-    if not folder.ledger.exists():
+    if settings.is_sqlite and not DataFolder(settings.data_dir).ledger.exists():
         raise ConfigError([f"{settings.data_dir} holds no ledger: has `serve` run there?"])
     plan = partial(plan_of, policies_of(settings))
-    async with Ledger.open(folder.ledger, plan=plan, clock=utc_now) as ledger:
+    async with Ledger.open(ledger_place(settings), plan=plan, clock=utc_now) as ledger:
         yield ledger
 
 
@@ -55,9 +57,3 @@ def token_secrets_of(settings: Settings) -> tuple[bytes, ...]:
     folder = DataFolder(settings.data_dir)
     folder.make()
     return token_secrets(settings, folder)
-
-
-def _refuse_postgres(settings: Settings) -> None:
-    """Raise ConfigError for a ledger that is not in the folder, as `serve` would."""
-    if not settings.is_sqlite:
-        raise ConfigError(mistakes_for(Role.SERVE, settings))

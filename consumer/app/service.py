@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from consumer.app.backends import Backends, WorkBackends, open_backends
 from consumer.app.edges import open_console, open_receiver
+from consumer.app.ledgers import ledger_name
 from consumer.app.opening import Opening
 from consumer.app.values import utc_now
 from consumer.app.work import PARTS, Work, join
@@ -146,7 +147,7 @@ def _work_warnings(settings: Settings, backends: WorkBackends) -> list[str]:
         said.append(
             "the ledger was not there and is empty now: it knows nothing of requests that were "
             "recorded before, whose records are in the log until they are trimmed; to have them "
-            f"back, stop and put your copy of {settings.data_dir / 'ledger.sqlite'} in its place"
+            f"back, stop and put your copy of {ledger_name(settings)} in its place"
         )
     if backends.fal is None:
         said.append("no FAL_KEY: submit, track and cancel are refused, and no result is fetched")

@@ -33,6 +33,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("work", "serve.work", "Work alone: handlers and sweeps over Kafka."),
         Verb("check", "check.check", "Look for what is wrong before it matters."),
         Verb("topics", "topics.topics", "Make and check the topics on Kafka; print their rights."),
+        Verb("ledger", "ledger.ledger", "Look after the ledger: its schema, and moving it."),
         Verb("spool", "spool.spool", "What waits for Kafka on this machine; send it, retry it."),
         Verb("demo", "demo.demo", "See it work: no key, no network, half a minute."),
         Verb("simulate", "simulate.simulate", "Run a stand-in for fal on this machine."),

@@ -27,7 +27,7 @@ _DEADLINE_S = 120.0
 @click.option(
     "--cluster",
     is_flag=True,
-    help="On real Kafka, each part a process; the broker and a worker are killed on the way.",
+    help="On real Kafka and PostgreSQL, each part a process; some are killed on the way.",
 )
 @click.option("--keep", is_flag=True, help="Stay up afterwards and print the addresses.")
 @click.pass_context
@@ -50,7 +50,7 @@ async def _demo(total: int, seed: int, *, is_cluster: bool, keep: bool) -> bool:
     with _folder(keep=keep) as folder, (folder / "service.log").open("w") as log:
         configure_logs(level="info", format="json", stream=log)
         if is_cluster:
-            screen.print("starting Kafka, a receiver and two workers")
+            screen.print("starting Kafka, PostgreSQL, a receiver and two workers")
         async with _opened(
             folder / "data", total, seed, _teller(screen) if is_cluster else None
         ) as playing:
@@ -58,6 +58,7 @@ async def _demo(total: int, seed: int, *, is_cluster: bool, keep: bool) -> bool:
             screen.print(f"receiver          {playing.receiver_url}")
             if is_cluster:
                 screen.print(f"Kafka             {playing.settings.log_url}")
+                screen.print(f"PostgreSQL        {_ledger_url(playing)}", soft_wrap=True)
             screen.print(f"data folder       {folder / 'data'}\n")
             in_time = await _play(playing, screen)
             counted = await playing.tally()
@@ -169,9 +170,22 @@ async def _stay(playing: Demo, folder: Path, screen: Console) -> None:
     screen.print(f"console    {playing.console_url}")
     screen.print(f"simulator  {playing.simulator.url}")
     screen.print("\nlook around in another terminal:\n")
-    screen.print(f"  export FAL_CONSUMER_DATA_DIR={folder / 'data'}")
+    for line in _exports(playing, folder):
+        screen.print(f"  export {line}", soft_wrap=True)
     screen.print("  .venv/bin/fal-consumer requests --limit 20")
     screen.print("  .venv/bin/fal-consumer timeline ID")
     stop = asyncio.Event()
     with stop_on_signals(stop):
         await stop.wait()
+
+
+def _exports(playing: Demo, folder: Path) -> list[str]:
+    """Return the settings by which another command finds this demo."""
+    if playing.settings.is_sqlite:
+        return [f"FAL_CONSUMER_DATA_DIR={folder / 'data'}"]
+    log_url = f"FAL_CONSUMER_LOG_URL={playing.settings.log_url}"
+    return [log_url, f"FAL_CONSUMER_LEDGER_URL='{_ledger_url(playing)}'"]
+
+
+def _ledger_url(playing: Demo) -> str:
+    return playing.settings.ledger_url.get_secret_value()  # the demo's own: it has no password

@@ -75,14 +75,15 @@ def remedy(reason: str) -> str:
 @dataclass
 class Desk:
     """
-    The log and the ledger of a folder that a `serve` holds.
+    The log and the ledger of a folder that a `serve` holds, or those that machines share.
 
-    `look` gives what the watched topics gained since the last look.
+    `look` gives what the watched topics gained since the last look. Without a folder nobody
+    here can tell whether a worker runs somewhere.
     """
 
     log: "Log"
     ledger: Ledger
-    folder: DataFolder
+    folder: DataFolder | None
     _places: dict[tuple[Topic, int], int] = field(default_factory=dict)
     _holder_seen_at: float = 0.0
 
@@ -104,7 +105,7 @@ class Desk:
         return news
 
     def _require_holder(self) -> None:
-        if time.monotonic() - self._holder_seen_at < _HOLDER_EVERY_S:
+        if self.folder is None or time.monotonic() - self._holder_seen_at < _HOLDER_EVERY_S:
             return
         if self.folder.holder() is None:
             raise Failed(
@@ -116,11 +117,16 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(settings: "Settings") -> AsyncIterator[Desk]:
-    """Open the folder of a running `serve`. Raises Failed where none runs on it."""
+    """
+    Open the folder of a running `serve`, or Kafka and PostgreSQL.
+
+    Raises Failed where none runs on the folder.
+    """
     from consumer.app import open_ledger, open_log  # noqa: PLC0415
 
-    folder = DataFolder(settings.data_dir)
-    if folder.holder() is None:
+    is_shared = not settings.is_sqlite and not settings.is_embedded
+    folder = None if is_shared else DataFolder(settings.data_dir)
+    if folder is not None and folder.holder() is None:
         raise Failed(
             f"no `fal-consumer serve` runs on {settings.data_dir}",
             "start it there (on Kafka `work`), or name its folder with FAL_CONSUMER_DATA_DIR",

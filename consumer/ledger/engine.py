@@ -56,6 +56,12 @@ def ledger_url(url: str | Path) -> URL:
     raise ConfigError(["the ledger's URL must name a SQLite file or a PostgreSQL database"])
 
 
+def with_password(url: str, password: str) -> str:
+    """Return a database's URL with that password in it. Raises ConfigError as `ledger_url`."""
+    parsed = ledger_url(url).set(drivername="postgresql", password=password)
+    return parsed.render_as_string(hide_password=False)
+
+
 def is_postgres(url: URL) -> bool:
     """Tell whether the ledger is on PostgreSQL."""
     return url.get_backend_name() == "postgresql"

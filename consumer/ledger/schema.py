@@ -7,10 +7,16 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumer.errors import ConfigError
-from consumer.ledger.engine import translated
+from consumer.ledger.engine import ledger_url, open_engine, translated
 
 REVISION = "v0.1.0_1"
 """The newest step in `migrations/versions`; a test holds that it is."""
+
+_OLDEST = 160_000
+_SAFE = {
+    "fsync": "a power cut may take what was acknowledged, claims of paid submits included",
+    "full_page_writes": "a power cut may damage it",
+}
 
 
 async def check_schema(engine: AsyncEngine) -> None:
@@ -25,6 +31,31 @@ async def check_schema(engine: AsyncEngine) -> None:
 
     await current_revision(engine)
     raise ConfigError([_old(current, is_postgres=engine.dialect.name == "postgresql")])
+
+
+async def look_at_database(url: str) -> list[str]:
+    """
+    Return what is unsafe about a ledger on PostgreSQL, a sentence each.
+
+    Raises ConfigError where the schema is not ours, LedgerUnavailable.
+    """
+    engine = open_engine(ledger_url(url), connections=1, read_only=True)
+    try:
+        await check_schema(engine)
+        with translated():
+            async with engine.begin() as connection:
+                found = {
+                    name: (await connection.exec_driver_sql(f"SHOW {name}")).scalar_one()
+                    for name in ("server_version_num", *_SAFE)
+                }
+    finally:
+        await engine.dispose()
+    risks = [
+        f"{name} is {found[name]}: {why}" for name, why in _SAFE.items() if found[name] != "on"
+    ]
+    if int(found["server_version_num"]) < _OLDEST:
+        risks.append(f"PostgreSQL {_OLDEST // 10_000} is the oldest that was tried")
+    return risks
 
 
 def _old(current: str | None, *, is_postgres: bool) -> str:

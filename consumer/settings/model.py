@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     kafka_single_broker: Annotated[bool, BeforeValidator(parse_bool)] = False
     topic_prefix: Annotated[str, TopicPrefix] = "fal."
     ledger_url: Annotated[SecretStr, LedgerUrl] = SecretStr("sqlite:")  # may hold a password
+    ledger_password_file: File | None = None
     jwks_url: Url = "https://rest.fal.ai/.well-known/jwks.json"
     queue_url: Url = "https://queue.fal.run"
     api_url: Url = "https://api.fal.ai/v1"
@@ -168,12 +169,14 @@ class Settings(BaseSettings):
             return Address("127.0.0.1", 8081 if role is Role.SERVE else 0)
         return None if isinstance(self.console_listen, NoListener) else self.console_listen
 
+    def shown(self, field: str) -> str:
+        """Return a setting's value as it may be shown to anybody."""
+        return _shown(getattr(self, field))
+
     def describe(self) -> Sequence[SettingRow]:
         """Return every setting by its environment name, in the order of the type."""
         return [
-            SettingRow(
-                env_name(field), _shown(getattr(self, field)), self._origins.get(field, "default")
-            )
+            SettingRow(env_name(field), self.shown(field), self._origins.get(field, "default"))
             for field in type(self).model_fields
         ]
 
@@ -317,7 +320,7 @@ def read_token_secrets(path: Path) -> tuple[bytes, ...]:
 
 def mistakes_for(role: Role, settings: Settings) -> list[str]:
     """Return why this role cannot start with these settings, one sentence per mistake."""
-    mistakes = _not_in_this_version(settings)
+    mistakes = []
     if role is not Role.SERVE and settings.is_embedded:
         mistakes.append(f"{env_name('log_url')}: embedded: works with serve only; give kafka://…")
     if role is Role.RECEIVE and not settings.accounts:
@@ -330,10 +333,3 @@ def mistakes_for(role: Role, settings: Settings) -> list[str]:
     if role is not Role.RECEIVE and settings.fal_key_file is not None:
         mistakes.append(_file_mistake("fal_key_file", settings.fal_key_file) or "")
     return [sentence for sentence in mistakes if sentence]
-
-
-def _not_in_this_version(settings: Settings) -> list[str]:
-    """Return what is spelled right but comes with a later version."""
-    if settings.is_sqlite:
-        return []
-    return [f"{env_name('ledger_url')}: postgresql:// comes with a later version"]

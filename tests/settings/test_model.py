@@ -42,6 +42,7 @@ DEFAULTS = {
     "FAL_CONSUMER_KAFKA_SINGLE_BROKER": "false",
     "FAL_CONSUMER_TOPIC_PREFIX": "fal.",
     "FAL_CONSUMER_LEDGER_URL": "sqlite:",
+    "FAL_CONSUMER_LEDGER_PASSWORD_FILE": "",
     "FAL_CONSUMER_JWKS_URL": "https://rest.fal.ai/.well-known/jwks.json",
     "FAL_CONSUMER_QUEUE_URL": "https://queue.fal.run",
     "FAL_CONSUMER_API_URL": "https://api.fal.ai/v1",
@@ -254,12 +255,11 @@ def test_receive_needs_accounts_and_a_shared_log():
     ]
 
 
-def test_what_comes_later_is_said():
-    """PostgreSQL is spelled right, and not in this version; Kafka needs shared secrets."""
+def test_kafka_needs_shared_secrets():
+    """Every process on Kafka has the same secrets; PostgreSQL goes with any role."""
     settings = settings_of(log_url="kafka://a:1", ledger_url="postgresql://a/b")
 
     assert mistakes_for(Role.WORK, settings) == [
-        "FAL_CONSUMER_LEDGER_URL: postgresql:// comes with a later version",
         (
             "FAL_CONSUMER_TOKEN_SECRETS_FILE: missing; with kafka:// every process needs the same "
             "secrets"
