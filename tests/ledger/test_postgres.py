@@ -211,9 +211,10 @@ async def test_claims_are_unique_among_processes(url):
 
 async def test_a_transaction_that_was_in_anothers_way_runs_again(url, session):
     """Of two that wait for each other the database ends one; ours is repeated, and succeeds."""
+    # Each looks for a deadlock once, when it has waited so long: by then both must wait.
     name = await session.fetchval("SELECT current_database()")
-    await session.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'")
-    await session.execute("SET deadlock_timeout = '20s'")
+    await session.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '1s'")
+    await session.execute("SET deadlock_timeout = '60s'")
     async with opened(url, plan=lambda _request, now: Plan(check_at=now)) as ledger:
         for number in range(2):
             await ledger.record(_entry(number, request_id=f"r{number}"))
