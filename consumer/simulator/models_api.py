@@ -80,7 +80,8 @@ class ModelsApi:
             for endpoint_id, calls in asked.endpoints.items():
                 price = self.catalog.find(endpoint_id).unit_price * _UNITS_A_CALL
                 total += price * calls.call_quantity
-        return {"estimate_type": asked.estimate_type, "total_cost": total, "currency": "USD"}
+        cost = round(total, 9)  # a nano dollar, as in the bills
+        return {"estimate_type": asked.estimate_type, "total_cost": cost, "currency": "USD"}
 
 
 def _matches(offer: Offer, query: ModelsQuery) -> bool:

@@ -13,6 +13,7 @@ from consumer.errors import FalRefused
 from consumer.fal import FalAddresses, FalClient, FalParts, ResultWord, SubmitWord, open_client
 from consumer.ports import CancelAnswer, QueueStatus, SubmitOrder
 from consumer.simulator import Simulator, SimulatorConfig
+from consumer.simulator.catalog import OFFERS
 from tests.fal.conftest import QUICK
 
 KEY = "id:key"
@@ -150,22 +151,24 @@ async def test_models_follow_their_pages_lazily(fal, simulator):
 
 async def test_pricing_names_every_endpoint(fal):
     """Prices come as Decimal, in the order asked for, over more than one call."""
-    names = [f"fal-ai/model-{number}" for number in range(120)]
+    names = list(OFFERS)
 
-    prices = await fal.pricing(names)
+    prices = await fal.pricing([*names, "fal-ai/no-such-model"])
 
+    assert 50 < len(names)
     assert names == [price.endpoint_id for price in prices.prices]
     assert prices.prices[0].unit_price == Decimal("0.025")
-    assert prices.unknown == []
+    assert prices.unknown == ["fal-ai/no-such-model"]
 
 
 async def test_estimates_are_one_total(fal):
     """Both kinds of estimate take several endpoints and give one total."""
-    calls = await fal.estimate("historical_api_price", {"fal-ai/a": 3, "fal-ai/b": 5})
-    units = await fal.estimate("unit_price", {"fal-ai/a": Decimal("0.5"), "fal-ai/b": 2})
+    image, video = "fal-ai/flux/dev", "fal-ai/veo3"
+    calls = await fal.estimate("historical_api_price", {image: 4, video: 5})
+    units = await fal.estimate("unit_price", {image: Decimal("0.5"), video: 2})
 
-    assert (calls.total_cost, calls.currency) == (Decimal("0.2"), "USD")
-    assert units.total_cost == Decimal("0.0625")
+    assert (calls.total_cost, calls.currency) == (Decimal("3.15"), "USD")
+    assert units.total_cost == Decimal("0.8125")
 
 
 async def test_listing_and_bills_name_the_request(fal):
