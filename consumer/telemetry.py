@@ -34,6 +34,7 @@ LOG_EVENTS = frozenset(
         "fal.call_retried",
         "fal.key_refused",
         "fal.key_taken",
+        "fal.pace_cut",
         "fal.stream_reopened",
         "http.malformed",
         "invariant.broken",
@@ -256,6 +257,12 @@ class Metrics:
             "fal_consumer_fal_calls",
             "Calls to fal, by operation and HTTP status",
             ["operation", "http_status"],
+            registry=registry,
+        )
+        self.fal_rate = Gauge(
+            "fal_consumer_fal_rate",
+            "Calls per second that each host of fal is asked at most; none while unlimited",
+            ["host"],
             registry=registry,
         )
         self.fal_drifts = Counter(

@@ -6,6 +6,7 @@ hands in; how a call travels is `transport`'s.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -17,7 +18,8 @@ import stamina
 from consumer.errors import FalRefused, FalUnavailable, InvariantBroken, SchemaDrift
 from consumer.fal import wire
 from consumer.fal.account import Account
-from consumer.fal.call import Answer, Call
+from consumer.fal.call import Answer, Call, Host
+from consumer.fal.pacing import Pacer
 from consumer.fal.transport import FalLimits, Transport, read_bounded
 from consumer.telemetry import Metrics, get_logger
 
@@ -42,6 +44,7 @@ class Caller:
         self._transport = transport
         self._metrics = metrics
         self._on_drift = on_drift
+        self._pacers = {host: Pacer(host, limits, metrics) for host in Host}
 
     async def ask(self, call: Call, deadline_s: float, judge: Callable[[Answer], _Read]) -> _Read:
         """
@@ -82,7 +85,7 @@ class Caller:
 
         Raises NotConnected, FalUnavailable, FalRefused.
         """
-        answer = await self._transport.send(call)
+        answer = await self._pacers[call.host].send(self._transport, call)
         self.account.note(call, answer)
         return answer
 
@@ -95,6 +98,7 @@ class Caller:
         """
         await self.account.admit()
         async with AsyncExitStack() as stack:
+            sent_at = time.monotonic()
             response = await self._opened(call, stack)
             if response.status == 401:
                 await self._note_401(call, response)
@@ -103,11 +107,13 @@ class Caller:
             if response.status == 401:
                 await self._note_401(call, response)
                 raise FalRefused(401, "unauthorized")
+            self._pacers[call.host].note(sent_at, response.status, response.headers)
             yield response
 
     async def _opened(self, call: Call, stack: AsyncExitStack) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(self.limits.status_s):
+                await self._pacers[call.host].turn()
                 return await stack.enter_async_context(self._transport.open(call))
         except TimeoutError as exc:
             raise FalUnavailable("timeout") from exc
@@ -141,6 +147,8 @@ class Caller:
         if not isinstance(error, FalUnavailable):
             return False
         failures.append(error.problem)
+        if error.problem == "rate_limited":
+            return False  # it was sent as often as it may be, at the pace of the host
         if error.retry_after_s is None:
             return True
         # A longer wait is the caller's: he has the record parked, we would hold a slot.
@@ -149,11 +157,21 @@ class Caller:
     async def _answer(self, call: Call) -> Answer:
         """Send the call; where fal refuses the key, once more with the key read again."""
         if call.is_public:
-            return await self._transport.send(call)
+            return await self._sent(call)
         await self.account.admit()
-        answer = await self._transport.send(call)
+        answer = await self._sent(call)
         if wire.is_unauthorized(answer):
             await self.account.reread()
-            answer = await self._transport.send(call)
+            answer = await self._sent(call)
         self.account.note(call, answer)
         return answer
+
+    async def _sent(self, call: Call) -> Answer:
+        """Send the call at the host's pace, again where it is answered 429."""
+        pacer = self._pacers[call.host]
+        for _ in range(self.limits.limited_tries - 1):
+            answer = await pacer.send(self._transport, call)
+            wait_s = wire.retry_after_s(answer.headers) or 0.0
+            if not wire.is_limited(answer) or wait_s > self.limits.max_retry_wait_s:
+                return answer
+        return await pacer.send(self._transport, call)

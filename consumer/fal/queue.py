@@ -15,6 +15,7 @@ from consumer.fal.answers import Cancellation, RequestResult, Status, Submission
 from consumer.fal.call import Answer, Call
 from consumer.fal.caller import Caller
 from consumer.fal.order import UnfitOrder, submit_call
+from consumer.fal.pacing import NotSent
 from consumer.fal.transport import NotConnected
 from consumer.ports import (
     CancelAnswer,
@@ -95,7 +96,7 @@ class FalQueueClient:
             async with asyncio.timeout(self._limits.submit_s), self._caller.slot():
                 has_slot = True
                 return await self._caller.send_once(call)
-        except NotConnected as exc:
+        except (NotConnected, NotSent) as exc:
             return SubmitRefused(None, exc.problem)
         except FalUnavailable as exc:
             return SubmitUnknown(exc.problem)

@@ -39,6 +39,9 @@ class FalLimits:
     `listing_s` and `max_page_bytes` are for one page of the platform's lists; fifty models
     with their OpenAPI have a few MiB. A stream is quiet for 15 s at most (fal docs, "Queue
     status stream", 2026-10), so one quiet for `stream_quiet_s` is dead.
+    A call that is answered 429 is sent up to `limited_tries` times, at the pace that the host
+    is found to take; `limited_wait_s` is the first pause where it names none. A longer wait
+    than `max_retry_wait_s` is the caller's.
     `probe_s`: where fal refuses the key, or says that the account is locked, how long until
     it is asked again; doubled up to `max_probe_s` while a lock stays.
     """
@@ -56,6 +59,7 @@ class FalLimits:
     max_calls: int = 32
     tries: int = 3
     limited_tries: int = 8
+    limited_wait_s: float = 0.5
     retry_wait_s: float = 0.25
     max_retry_wait_s: float = 5.0
     probe_s: float = 60.0

@@ -213,6 +213,11 @@ def is_unauthorized(answer: Answer) -> bool:
     return answer.http_status == 401 and not has_run(answer)
 
 
+def is_limited(answer: Answer) -> bool:
+    """Tell whether the host says that it is asked too often; a model may answer 429 of its own."""
+    return answer.http_status == 429 and not has_run(answer)
+
+
 def is_locked(answer: Answer) -> bool:
     """
     Tell whether fal says that the account is locked, which only a human can end.

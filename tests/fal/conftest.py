@@ -15,7 +15,7 @@ from consumer.fal import Credential, FalLimits, FalQueueClient, fixed_credential
 from consumer.telemetry import Metrics
 
 KEY = "id-of-key:secret-of-key"
-QUICK = FalLimits(retry_wait_s=0.001, max_retry_wait_s=0.02, probe_s=0.0)
+QUICK = FalLimits(retry_wait_s=0.001, max_retry_wait_s=0.02, probe_s=0.0, limited_wait_s=0.001)
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ async def test_lock_is_remembered_until_a_submit_is_taken(server, fal):
 
 
 async def test_retry_is_logged_without_any_text_of_fal(server, fal):
-    """Each further try is one line: operation, attempt, reason, and nothing else."""
+    """A further try, and a pace that was cut, are one line each, of words and numbers of ours."""
     server.answer(NGINX, Canned(429), RUNNING)
 
     with structlog.testing.capture_logs() as lines:
@@ -301,10 +301,15 @@ async def test_retry_is_logged_without_any_text_of_fal(server, fal):
             "event": "fal.call_retried",
             "log_level": "warning",
             "operation": "status",
-            "attempt": attempt,
-            "error": error,
-        }
-        for attempt, error in [(2, "http_502"), (3, "rate_limited")]
+            "attempt": 2,
+            "error": "http_502",
+        },
+        {
+            "event": "fal.pace_cut",
+            "log_level": "warning",
+            "host": "queue",
+            "calls_per_s": 1.0,
+        },
     ]
     assert expected == [line for line in lines if line["event"].startswith("fal.")]
 
