@@ -32,6 +32,7 @@ LOG_EVENTS = frozenset(
         "fal.account_unlocked",
         "fal.answer_drifted",
         "fal.call_retried",
+        "fal.drift_not_kept",
         "fal.key_refused",
         "fal.key_taken",
         "fal.pace_cut",

@@ -10,11 +10,13 @@ from consumer.app.backends import WorkBackends
 from consumer.fal.queue import FalQueueClient
 from consumer.handlers.cancelling import Canceller
 from consumer.handlers.commands import Commands, Paid
+from consumer.handlers.drifting import KeepDrift
 from consumer.handlers.fetch import Fetch
 from consumer.handlers.judging import Judge
 from consumer.handlers.record import RecordEvents
 from consumer.handlers.results import Facts, Results
 from consumer.handlers.submitting import Callbacks, Submitter
+from consumer.ports import FalQueue
 from consumer.readiness import Report
 from consumer.settings import Settings
 from consumer.sweeps import Round, cancel, claims, parked, reconcile, settle
@@ -57,6 +59,7 @@ class _Shared:
     facts: Facts
     results: Results
     judge: Judge
+    fal: FalQueue | None
     submitter: Submitter | None
     paid: Paid | None
 
@@ -77,14 +80,15 @@ def join(settings: Settings, backends: WorkBackends, parts: Collection[str] = PA
 
 
 def _share(settings: Settings, backends: WorkBackends) -> _Shared:
-    fal, ledger, clock = backends.fal, backends.ledger, backends.clock
+    ledger, clock = backends.ledger, backends.clock
+    fal = KeepDrift(backends.fal, backends.log, clock=clock) if backends.fal else None
     source = fal.origin if fal else str(URL(settings.queue_url).origin())
     facts = Facts(backends.log, source=source)
     results = Results(backends.log, ledger, source=source, clock=clock)
     trusted = TrustedKeySets(backends.keys, ledger, urls=backends.keys.urls)
     judge = Judge(trusted, accounts=backends.accounts, secrets=backends.secrets)
     if fal is None:
-        return _Shared(facts, results, judge, None, None)
+        return _Shared(facts, results, judge, None, None, None)
     submitter = Submitter(
         fal,
         facts,
@@ -95,13 +99,13 @@ def _share(settings: Settings, backends: WorkBackends) -> _Shared:
         clock=clock,
     )
     canceller = Canceller(fal, facts, results, ledger, clock=clock)
-    return _Shared(facts, results, judge, submitter, Paid(fal, submitter, canceller))
+    return _Shared(facts, results, judge, fal, submitter, Paid(fal, submitter, canceller))
 
 
 def _handlers(settings: Settings, backends: WorkBackends, shared: _Shared) -> list[Handler]:
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
     return [
-        Fetch(shared.judge, backends.fal, shared.results, ledger, policies=policies, clock=clock),
+        Fetch(shared.judge, shared.fal, shared.results, ledger, policies=policies, clock=clock),
         RecordEvents(
             shared.judge,
             ledger,
@@ -125,7 +129,7 @@ def _handlers(settings: Settings, backends: WorkBackends, shared: _Shared) -> li
 
 def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[Report]]:
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
-    settler = settle.Settler(backends.fal, shared.results, ledger)
+    settler = settle.Settler(shared.fal, shared.results, ledger)
     unpublished = claims.PublishClaims(
         shared.results,
         shared.submitter,
@@ -135,12 +139,12 @@ def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[
         metrics=backends.metrics,
     )
     sweeps = [Sweep("claims", unpublished.round, claims.BATCH)]
-    if backends.fal is None or shared.paid is None:
+    if backends.fal is None or shared.fal is None or shared.paid is None:
         ends = settle.SettleEnds(settler, ledger, policies=policies)
         return [*sweeps, Sweep("settle", ends.round, settle.BATCH)], []
     canceller = shared.paid.canceller
     overdue = reconcile.Reconcile(
-        backends.fal,
+        shared.fal,
         shared.facts,
         shared.results,
         ledger,
@@ -150,7 +154,7 @@ def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[
         clock=clock,
         metrics=backends.metrics,
     )
-    stale = cancel.CancelStale(backends.fal, canceller, ledger, policies=policies, clock=clock)
+    stale = cancel.CancelStale(shared.fal, canceller, ledger, policies=policies, clock=clock)
     sweeps.append(Sweep("reconcile", overdue.round, reconcile.BATCH))
     sweeps.append(Sweep("cancel", stale.round, cancel.BATCH))
     return sweeps, [lambda: [overdue.alarm] if overdue.alarm else [], _notes_of(backends.fal)]

@@ -45,6 +45,11 @@ LETTER_HEADERS = MappingProxyType(
         "dlattempts": "how often it was tried, over all its replays",
         "dlorigin": "where it stood: topic/partition/offset, or `receiver`",
         "dltime": "when the receiver set it aside, RFC 3339 in UTC",
+        "dloperation": "schema drift: the call to fal whose answer drifted",
+        "dlendpoint": "schema drift: the endpoint that it was about",
+        "dlwhere": "schema drift: the field of the answer",
+        "dlexpected": "schema drift: what was expected there",
+        "dlcame": "schema drift: what kind of value came",
         "dlomitted": "the size of the value, where the letter had to leave it out",
     }
 )

@@ -24,6 +24,7 @@ from consumer.ports import (
     SubmitAnswer,
     SubmitRefused,
     Submitted,
+    SubmitUnknown,
 )
 
 
@@ -42,7 +43,9 @@ def read_submission(answer: Answer, verdict: SubmitAnswer) -> Submission:
     """Return a submit's outcome with what fal's answer says besides, whatever its form."""
     held = submission_of(verdict)
     if not isinstance(verdict, Submitted):
-        return held.model_copy(update={"http_status": answer.http_status})
+        held.http_status = answer.http_status
+        drifted = verdict.drift if isinstance(verdict, SubmitUnknown) else None
+        return held.with_drifts((drifted,) if drifted else ())
     told = {**_object(answer.body), "outcome": Word.SUBMITTED, "request_id": verdict.request_id}
     told["http_status"] = answer.http_status
     submission, drifts = read(Submission, told, "submit", answer.body)

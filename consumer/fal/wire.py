@@ -141,7 +141,10 @@ def parse_submit(answer: Answer) -> SubmitAnswer:
         return SubmitUnknown(f"http_{status}")
     request_id = (_json_object(answer) or {}).get("request_id")
     if not isinstance(request_id, str) or not is_request_id(request_id):
-        return SubmitUnknown("unreadable_id")
+        told = drift(
+            "submit", "request_id", answer.body, expected="a UUID", value=request_id or None
+        )
+        return SubmitUnknown("unreadable_id", told)
     return Submitted(request_id.lower())
 
 

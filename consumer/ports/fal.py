@@ -26,9 +26,13 @@ class SubmitRefused:
 
 @dataclass(frozen=True, slots=True)
 class SubmitUnknown:
-    """Timeout, cut, 5xx, or an answer without a readable id: a job may exist."""
+    """
+    Timeout, cut, 5xx, or an answer without a readable id: a job may exist. `drift` holds an
+    answer that took the job and named it in a form that this version does not know.
+    """
 
     reason: str
+    drift: SchemaDrift | None = field(default=None, compare=False, repr=False)
 
 
 SubmitAnswer = Submitted | SubmitRefused | SubmitUnknown

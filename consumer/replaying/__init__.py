@@ -4,6 +4,7 @@ Putting records back on a log: a span of a topic, or dead letters. Knows ports o
 What marks a copy, and what a dead letter says of itself, is in `core.replay`.
 """
 
+from consumer.replaying.drifts import FoundDrift, find_drifts
 from consumer.replaying.letters import (
     FoundLetter,
     Wanted,
@@ -15,6 +16,7 @@ from consumer.replaying.replayer import Pace, Replayer, Shown
 from consumer.replaying.spans import Span, Tally, chosen
 
 __all__ = [
+    "FoundDrift",
     "FoundLetter",
     "Pace",
     "Replayer",
@@ -23,6 +25,7 @@ __all__ = [
     "Tally",
     "Wanted",
     "chosen",
+    "find_drifts",
     "find_letters",
     "letter_at",
     "replay_letters",
