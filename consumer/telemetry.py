@@ -72,6 +72,7 @@ LOG_EVENTS = frozenset(
         "spool.skipped",
         "spool.took_over",
         "submission.lost",
+        "submission.put_off",
         "submission.refused",
         "submission.sent",
         "submission.unknown",

@@ -162,7 +162,7 @@ def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[
 
 def _notes_of(fal: FalQueueClient) -> Report:
     sentences = {
-        "locked": "fal says that the account is locked and refuses every submit until it is not",
+        "locked": "fal says that the account is locked: submits wait until it is not",
         "unauthorized": "fal does not take the configured FAL_KEY",
         "no_key": "the key file holds no usable FAL_KEY",
     }

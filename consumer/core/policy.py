@@ -44,6 +44,12 @@ class Policies:
     cancel_queued_after: timedelta | None = None
 
 
+ACCOUNT_REASONS = frozenset({"locked", "unauthorized", "no_key", "rate_limited", "too_many_calls"})
+"""Certain refusals that somebody else's hand, or time, ends. Words of the client to fal."""
+
+MAX_WAITS = 300
+# Of a record that waits for its account; at gaps of up to 5 minutes that is about a day.
+
 # ---------------------------------------------------------------- outcomes of a record
 
 
@@ -80,9 +86,21 @@ def outcome_of_error(
         if error.retry_after_s is not None:
             gap = max(gap, timedelta(seconds=min(error.retry_after_s, 3600)))
         return RetryAt(now + gap, error.code)
+    if isinstance(error, FalRefused) and waits_for_account(error.reason, attempt):
+        return RetryAt(now + retry_gap(attempt, policies), error.reason)
     if isinstance(error, (EventError, FalRefused, SchemaDrift, RecordRefused)):
         return DeadLetter(error.code, str(error))
     raise error
+
+
+def waits_for_account(reason: str, attempt: int) -> bool:
+    """
+    Tell whether a refusal is about the key, the account or its rate and not about the call.
+
+    Then nothing is given up: a key is rotated, a lock lifted, a limit passes. After
+    `MAX_WAITS` attempts, about a day, it is a refusal like any other.
+    """
+    return reason in ACCOUNT_REASONS and attempt < MAX_WAITS
 
 
 def retry_gap(attempt: int, policies: Policies) -> timedelta:

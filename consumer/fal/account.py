@@ -57,6 +57,15 @@ class Account:
         }
         return tuple(word for word, is_so in found.items() if is_so)
 
+    @property
+    def holds_back(self) -> str:
+        """Why a call that costs would not be made now; empty also where one may find out."""
+        now = self._clock()
+        if self._is_locked and now < self._ask_lock_at:
+            return "locked"
+        is_refused = self._refused_key is not None and now < self._ask_key_at
+        return "unauthorized" if is_refused else ""
+
     async def reread(self) -> None:
         """Read the key again where it is kept."""
         await asyncio.to_thread(self._credential.reread)

@@ -51,6 +51,11 @@ class FalQueueClient:
         """Return what only a human can mend, for readiness: `locked`, `unauthorized`, `no_key`."""
         return self._account.problems()
 
+    @property
+    def holds_back(self) -> str:
+        """Why a submit would be refused now without a call, as the port says."""
+        return self._account.holds_back
+
     # ------------------------------------------------------------ submit
 
     async def submit(self, order: SubmitOrder) -> SubmitAnswer:

@@ -20,7 +20,7 @@ from consumer.errors import UndecodableEvent
 from consumer.handlers.answers import ask_result, completion_event
 from consumer.handlers.cancelling import Canceller, cancel_case
 from consumer.handlers.results import Facts, Results
-from consumer.handlers.submitting import Submitter
+from consumer.handlers.submitting import Submitter, is_put_off
 from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record
 
 _MAX_LOOKUPS = 6
@@ -73,7 +73,8 @@ class Commands:
         command = parse_command(event.data)
         match command:
             case Submit():
-                return await self._submit(command, may_send=not is_replayed(event.extensions))
+                may_send = not is_replayed(event.extensions)
+                return await self._submit(command, attempt, may_send=may_send)
             case _ if self._paid is None:
                 return DeadLetter("no_fal_key", f"{command.command} needs FAL_KEY")
             case Track():
@@ -83,7 +84,7 @@ class Commands:
             case Refetch():
                 return await self._refetch(self._paid, command, attempt)
 
-    async def _submit(self, command: Submit, *, may_send: bool) -> Outcome:
+    async def _submit(self, command: Submit, attempt: int, *, may_send: bool) -> Outcome:
         claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.submission_id)
         if claim is None:
             if not may_send:
@@ -91,10 +92,10 @@ class Commands:
             reason = await self._reason_to_refuse(command)
             if reason or self._paid is None:
                 return await self._refuse(command, reason or "no_fal_key")
-            return await self._paid.submitter.submit(command)
-        if self._paid is None:
+            return await self._paid.submitter.submit(command, attempt)
+        if self._paid is None or (is_put_off(claim) and not may_send):
             return Done()  # claimed while there was a key: with the next one its end is told
-        return await self._paid.submitter.found(command, claim)
+        return await self._paid.submitter.found(command, claim, attempt)
 
     async def _pass_over(self, command: Submit) -> Outcome:
         """
@@ -174,6 +175,10 @@ class Commands:
         claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.subject)
         if claim is not None:
             request_id = claim.detail.get("request_id")
+            if is_put_off(claim):
+                if await paid.submitter.stop(claim.key, claim.detail, claim.revision + 1):
+                    return Done()
+                return RetryAt(self._clock() + self._policies.retry_base, "claimed")
             if not request_id:
                 return await self._remember(command)
             return await self._cancel_request(paid, str(request_id), attempt)

@@ -41,6 +41,11 @@ class KeepDrift:
         """The origin that answers."""
         return self._fal.origin
 
+    @property
+    def holds_back(self) -> str:
+        """Why a submit would be refused now without a call."""
+        return self._fal.holds_back
+
     async def submit(self, order: SubmitOrder) -> SubmitAnswer:
         """
         Send the job, once. A taken one whose id could not be read is always kept: it may be

@@ -21,6 +21,9 @@ from consumer.handlers.judging import Judge, outcome_of_verdict
 from consumer.handlers.results import Results, correlation_of
 from consumer.ports import Clock, FalQueue, Ledger, Record, ResultKind
 
+_TEMPORARY = frozenset({"unauthorized", "no_key"})
+# A key that is being rotated: within the patience fal is asked again.
+
 
 class Fetch:
     """The handler of `fal.completions` that publishes results."""
@@ -119,7 +122,9 @@ class Outputs:
             return without_answer(completion, reason)
         try:
             told = await ask_result(self._fal, endpoint, completion.request_id)
-        except (FalRefused, SchemaDrift):
+        except (FalRefused, SchemaDrift) as exc:
+            if isinstance(exc, FalRefused) and exc.reason in _TEMPORARY:
+                raise FalUnavailable(exc.reason) from exc
             return without_answer(completion, OutputMissing.UNAVAILABLE)
         if told is ResultKind.NOT_READY:
             raise FalUnavailable("the result is not ready yet")

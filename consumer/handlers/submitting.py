@@ -14,7 +14,15 @@ from uuid import uuid4
 from consumer.core.command import Submit
 from consumer.core.event import decode, encode, parse_time
 from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from, new_fact
-from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt
+from consumer.core.policy import (
+    DeadLetter,
+    Done,
+    Outcome,
+    Policies,
+    RetryAt,
+    retry_gap,
+    waits_for_account,
+)
 from consumer.core.result import Correlation, bare_result
 from consumer.core.token import Token, callback_url
 from consumer.handlers.results import Facts, Results
@@ -33,6 +41,7 @@ from consumer.telemetry import get_logger
 
 _log = get_logger()
 
+_PUT_OFF = "put_off"
 _MIN_START_TIMEOUT_S = 0.1
 # Source: fal docs, "Platform headers" (2026-10): X-Fal-Request-Start-Timeout is a number > 0.1.
 
@@ -75,40 +84,62 @@ class Submitter:
         self._policies = policies
         self._clock = clock
 
-    async def submit(self, command: Submit) -> Outcome:
-        """Send the command's job unless a claim says that it was sent, and tell what came of it."""
-        now = self._clock()
-        detail = self._detail(command)
+    async def submit(self, command: Submit, attempt: int = 1) -> Outcome:
+        """
+        Send the command's job unless a claim says that it was sent, and tell what came of it.
+
+        While fal refuses every submit, for a locked account or a refused key, it waits.
+        """
+        reason = "" if self._is_late(command) else self._fal.holds_back
+        if reason and waits_for_account(reason, attempt):
+            await self._intend(command)
+            return self._wait(command.submission_id, reason, attempt)
+        return await self._claim_and_send(command, 1, attempt)
+
+    async def _claim_and_send(self, command: Submit, revision: int, attempt: int) -> Outcome:
         # Both before the claim: a log that fails after it would leave a job that was never
         # sent as one of which nobody can tell.
-        for name in (FactName.INTENDED, FactName.SENDING):
-            fact = _submission_fact(name, command.submission_id, now, detail)
-            await self._facts.publish(fact)
-        claim = self._claim(command, detail, self._clock())
+        detail = await self._intend(command)
+        await self._facts.publish(
+            _submission_fact(FactName.SENDING, command.submission_id, self._clock(), detail)
+        )
+        claim = self._claim(command, detail, revision)
         stands = await self._ledger.claim(claim)
         if stands.detail.get("nonce") != claim.detail["nonce"]:
-            return await self.found(command, stands)
+            return await self.found(command, stands, attempt)
         answer = await self._send(command, stands)
+        if isinstance(answer, SubmitRefused) and waits_for_account(answer.reason, attempt):
+            await self._put_off(stands, answer.reason)
+            return self._wait(command.submission_id, answer.reason, attempt)
         await self.conclude(stands, _fact_of_answer(answer, stands, self._clock()))
         return Done()
 
-    async def found(self, command: Submit, claim: Claim) -> Outcome:
-        """Return what follows from an earlier claim: publish what it holds, wait, or give up."""
+    async def found(self, command: Submit, claim: Claim, attempt: int = 1) -> Outcome:
+        """
+        Return what follows from an earlier claim: publish what it holds, wait, or give up.
+
+        A claim that was put off, with a certain no and no job, is followed by the next one.
+        """
         if claim.fingerprint != command.input_sha256:
             return DeadLetter("command_conflict", "this command_id was used with another input")
         if claim.event is not None:
             await self.publish(claim)
-            return Done()
+            if not is_put_off(claim):
+                return Done()
+            reason = "" if self._is_late(command) else self._fal.holds_back
+            if reason and waits_for_account(reason, attempt):
+                return self._wait(command.submission_id, reason, attempt)
+            return await self._claim_and_send(command, claim.revision + 1, attempt)
         if self._clock() < claim.deadline_at:
             return RetryAt(claim.deadline_at + timedelta(seconds=1), "claimed")
         await self.give_up(claim)
         return Done()
 
-    async def stop(self, submission_id: str, detail: Mapping[str, Any]) -> bool:
+    async def stop(self, submission_id: str, detail: Mapping[str, Any], revision: int = 1) -> bool:
         """Take the claim before anybody sends; True when the submission is now never sent."""
         why = {**detail, "reason": "cancelled"}
         fact = _submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
-        return await self._preclude(fact, detail) is None
+        return await self._preclude(fact, detail, revision) is None
 
     async def leave_unknown(self, command: Submit) -> Outcome:
         """
@@ -121,7 +152,9 @@ class Submitter:
         stands = await self._preclude(fact, detail)
         return Done() if stands is None else await self.found(command, stands)
 
-    async def _preclude(self, fact: Fact, detail: Mapping[str, Any]) -> Claim | None:
+    async def _preclude(
+        self, fact: Fact, detail: Mapping[str, Any], revision: int = 1
+    ) -> Claim | None:
         """
         Claim a submission with the fact that it ends in, so that nobody sends it, and tell it.
 
@@ -131,9 +164,9 @@ class Submitter:
         claim = Claim(
             ClaimKind.SUBMISSION,
             fact.submission_id,
-            1,
+            revision,
             str(detail.get("input_sha256", "")),
-            {**detail, "nonce": nonce},
+            {**detail, "nonce": nonce, _PUT_OFF: None},
             fact.at,
             fact.at,
             encode(fact_event(fact, self._fal.origin)),
@@ -185,6 +218,39 @@ class Submitter:
             )
         )
 
+    # ------------------------------------------------------------ waiting for the account
+
+    async def _intend(self, command: Submit) -> dict[str, Any]:
+        detail = self._detail(command)
+        fact = _submission_fact(FactName.INTENDED, command.submission_id, self._clock(), detail)
+        await self._facts.publish(fact)
+        return detail
+
+    async def _put_off(self, claim: Claim, reason: str) -> None:
+        """
+        Close a claim whose call was certainly refused for the account's sake: no job exists, and
+        the next claim may send. A kill before this leaves it as one of which nobody can tell.
+        """
+        fact = _submission_fact(
+            FactName.INTENDED, claim.key, self._clock(), {**_shown(claim.detail), "reason": reason}
+        )
+        event = encode(fact_event(fact, self._fal.origin))
+        await self._ledger.settle_claim(claim, event, {**claim.detail, _PUT_OFF: reason})
+        stands = await self._ledger.latest_claim(ClaimKind.SUBMISSION, claim.key)
+        if stands is not None:
+            await self.publish(stands)
+
+    def _wait(self, submission_id: str, reason: str, attempt: int) -> Outcome:
+        gap = retry_gap(attempt, self._policies)
+        _log.warning(
+            "submission.put_off", submission_id=submission_id, reason=reason, attempt=attempt
+        )
+        return RetryAt(self._clock() + gap, reason)
+
+    def _is_late(self, command: Submit) -> bool:
+        """Tell whether the deadline to start has passed, which ends it whatever fal says."""
+        return command.start_by is not None and parse_time(command.start_by) <= self._clock()
+
     # ------------------------------------------------------------ the parts
 
     async def _standing(self, claim: Claim) -> Claim:
@@ -219,11 +285,12 @@ class Submitter:
             "has_callback": bool(self._callbacks.url(command.endpoint)),
         }
 
-    def _claim(self, command: Submit, detail: dict[str, Any], now: datetime) -> Claim:
+    def _claim(self, command: Submit, detail: dict[str, Any], revision: int) -> Claim:
+        now = self._clock()
         return Claim(
             ClaimKind.SUBMISSION,
             command.submission_id,
-            1,
+            revision,
             command.input_sha256,
             {**detail, "nonce": uuid4().hex},
             now,
@@ -246,6 +313,11 @@ class Submitter:
         )
 
 
+def is_put_off(claim: Claim) -> bool:
+    """Tell whether a claim ended in a certain no for the account's sake, to be tried again."""
+    return bool(claim.detail.get(_PUT_OFF))
+
+
 def correlation_in(submission_id: str, detail: Mapping[str, Any]) -> Correlation:
     """Return the correlation that a submission's claim keeps."""
     tags = tuple(sorted((detail.get("tags") or {}).items()))
@@ -265,7 +337,11 @@ def _submission_fact(
 
 
 def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in detail.items() if key != "nonce" and value is not None}
+    return {
+        key: value
+        for key, value in detail.items()
+        if key not in ("nonce", _PUT_OFF) and value is not None
+    }
 
 
 def _fact_of_answer(answer: SubmitAnswer, claim: Claim, now: datetime) -> Fact:
@@ -288,6 +364,8 @@ def _fact_of_answer(answer: SubmitAnswer, claim: Claim, now: datetime) -> Fact:
 
 
 def _tell(fact: Fact) -> None:
+    if fact.name is FactName.INTENDED:
+        return  # it was put off, and told so
     name = {FactName.SUBMITTED: "submission.sent", FactName.UNKNOWN: "submission.unknown"}.get(
         fact.name, "submission.refused"
     )

@@ -122,6 +122,16 @@ class FalQueue(Protocol):
         """The origin that answers, for `ce_source`."""
         ...
 
+    @property
+    def holds_back(self) -> str:
+        """
+        Why a submit would be refused now without a call, as a word; empty where it would be sent.
+
+        `locked` or `unauthorized`. From time to time it is empty all the same, so that
+        one submit finds out whether that has passed.
+        """
+        ...
+
     async def submit(self, order: SubmitOrder) -> SubmitAnswer:
         """Send the job, once. Never raises for what fal or the network did: that is the answer."""
         ...

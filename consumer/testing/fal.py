@@ -57,6 +57,7 @@ class FakeFal:
     jobs: dict[str, FakeJob] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     orders: list[SubmitOrder] = field(default_factory=list)
+    holds_back: str = ""
     on_submit: Callable[[FakeJob], None] = field(default=lambda _job: None)
     _scripts: dict[str, deque[Any]] = field(default_factory=lambda: defaultdict(deque))
 

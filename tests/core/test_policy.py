@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from consumer.core.fact import FactName, Witness
 from consumer.core.policy import (
+    ACCOUNT_REASONS,
     ALARM_NOT_FOUND,
+    MAX_WAITS,
     DeadLetter,
     Policies,
     RetryAt,
@@ -95,6 +97,18 @@ def test_what_will_not_get_better_is_set_aside(error):
 
     assert outcome == DeadLetter(error.code, str(error))
     assert "secret" not in outcome.problem
+
+
+@pytest.mark.parametrize("reason", sorted(ACCOUNT_REASONS))
+def test_a_refusal_for_the_accounts_sake_waits_and_has_an_end(reason):
+    """A key, a lock or a rate is somebody's to mend: waited for, about a day, then set aside."""
+    error = FalRefused(401, reason)
+
+    first = outcome_of_error(error, attempt=1, now=NOW, policies=POLICIES)
+    last = outcome_of_error(error, attempt=MAX_WAITS, now=NOW, policies=POLICIES)
+
+    assert first == RetryAt(NOW + SECOND, reason)
+    assert last == DeadLetter("fal_refused", str(error))
 
 
 @pytest.mark.parametrize("error", [InvariantBroken("x"), ConfigError(["x"]), ConsumerError()])
