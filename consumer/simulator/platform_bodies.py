@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from consumer.simulator.queue_bodies import Timestamp
+
 Status = Literal["active", "deprecated"]
 EstimateType = Literal["historical_api_price", "unit_price"]
 
@@ -66,11 +68,11 @@ class ModelMetadata(TypedDict):
     description: str
     status: Status
     tags: list[str]
-    updated_at: str
+    updated_at: Timestamp
     is_favorited: bool | None
     thumbnail_url: str
     model_url: str
-    date: str
+    date: Timestamp
     highlighted: bool
     pinned: bool
     thumbnail_animated_url: NotRequired[str]
@@ -182,7 +184,7 @@ class UsageRow(Amounts, Attributed):
 class UsageBucket(TypedDict):
     """The rows of one stretch of time, which begins at `bucket`."""
 
-    bucket: str
+    bucket: Timestamp
     results: list[UsageRow]
 
 
@@ -198,7 +200,7 @@ class BillingEvent(Amounts, Attributed):
 
     request_id: str
     endpoint_id: str
-    timestamp: str
+    timestamp: Timestamp
     output_units: float | None
     unit_price: float | None
     cost_estimate_nano_usd: int
@@ -232,9 +234,9 @@ class RequestItem(TypedDict):
 
     request_id: str
     endpoint_id: str
-    started_at: str
-    sent_at: str
-    ended_at: NotRequired[str]
+    started_at: Timestamp
+    sent_at: Timestamp
+    ended_at: NotRequired[Timestamp]
     status_code: NotRequired[int]
     duration: NotRequired[float]
     json_input: NotRequired[Any]

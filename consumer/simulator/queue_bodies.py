@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 LogLevel = Literal["STDERR", "STDOUT", "ERROR", "INFO", "WARN", "DEBUG"]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 QueueStatus = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
 CancelStatus = Literal["OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED"]
 Position = Annotated[int, Field(ge=0, description="How many requests are in front.")]
@@ -19,7 +20,7 @@ class LogLine(TypedDict):
     """One line that the model wrote."""
 
     message: str
-    timestamp: str
+    timestamp: Timestamp
     level: LogLevel
     source: Literal["USER"]
 
