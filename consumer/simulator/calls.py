@@ -180,10 +180,11 @@ def _result(tail: str) -> Call:
         "The result: what the model answered, whatever that was",
         {
             200: Any,
-            400: queue.NotReadyBody,
+            400: queue.NotReadyBody | queue.DetailBody,
             404: _UNKNOWN,
             422: queue.ModelErrorsBody,
             499: queue.DetailBody,
+            502: queue.DetailBody,
             503: queue.DetailBody,
             504: queue.DetailBody,
         },

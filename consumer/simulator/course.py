@@ -37,7 +37,8 @@ class JobCourse:
         is_stuck = job.scenario.course is Course.STUCK
         wait_s = _FOREVER if is_stuck else job.queue_s * self.config.time_scale
         if await self._reaches_runner(wait_s) and await self._runs_to_its_end():
-            self.line.end(job, ending_of(job.scenario, job.seed), self.now())
+            wanted = job.order.input.get("simulate_error_type")
+            self.line.end(job, ending_of(job.scenario, job.seed, wanted), self.now())
 
     async def _reaches_runner(self, wait_s: float) -> bool:
         """Wait in line; True when the job then runs, False when it ended here."""

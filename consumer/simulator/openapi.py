@@ -47,6 +47,7 @@ _REASONS = {
     429: "Too much",
     499: "Cancelled",
     500: "fal's own fault",
+    502: "Half an answer of the runner",
     503: "No runner",
     504: "Too late",
 }

@@ -6,8 +6,10 @@ the same every time and large outputs are never held.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from consumer.simulator.scenarios import Answer, Scenario
@@ -50,16 +52,44 @@ CANCELLED = Ending("cancelled", 499, 0.0, "Request was cancelled", "client_cance
 START_TIMEOUT = Ending("failed", 504, 0.0, "Request timed out", "request_timeout", True)
 RUNNER_LOST = Ending("failed", 503, 0.0, "Runner disconnected", "runner_disconnected")
 
+# Every failure of the infrastructure, by its type. Cancels and the user's own deadline, which
+# have types of this list too, are above. Source: fal docs, Request errors (read 2026-10-07);
+# but for the first two, the texts are ours.
+INFRASTRUCTURE: Mapping[str, Ending] = MappingProxyType(
+    {
+        kind: Ending("failed", status, 0.0, text, kind)
+        for kind, status, text in (
+            ("runner_disconnected", 503, "Runner disconnected"),
+            ("request_timeout", 504, "Request timed out"),
+            ("startup_timeout", 504, "Runner did not start in time"),
+            ("runner_scheduling_failure", 503, "No runner could be scheduled"),
+            ("runner_connection_timeout", 503, "Connecting to the runner timed out"),
+            ("runner_connection_refused", 503, "The runner refused the connection"),
+            ("runner_connection_error", 503, "The connection to the runner broke"),
+            ("runner_incomplete_response", 502, "The runner's answer is incomplete"),
+            ("runner_server_error", 500, "The runner failed"),
+            ("client_disconnected", 499, "The client disconnected"),
+            ("bad_request", 400, "The request cannot be handled"),
+            ("internal_error", 500, "Internal error"),
+        )
+    }
+)
 
-def ending_of(scenario: Scenario, seed: int) -> Ending:
-    """Return how a job of this scenario ends when nobody interferes."""
+
+def ending_of(scenario: Scenario, seed: int, error_type: object = None) -> Ending:
+    """
+    Return how a job of this scenario ends when nobody interferes.
+
+    `error_type` chooses among INFRASTRUCTURE where the scenario is such a failure.
+    """
     match scenario.answer:
         case Answer.REFUSED:
             return Ending("failed", 422, 0.0)
         case Answer.NO_PATH:
             return Ending("failed", 404, 0.0)
         case Answer.RUNNER_LOST:
-            return RUNNER_LOST
+            known = isinstance(error_type, str) and error_type in INFRASTRUCTURE
+            return INFRASTRUCTURE[str(error_type)] if known else RUNNER_LOST
         case _:
             return Ending("succeeded", 200, Random(seed).choice((0.5, 1.0, 1.25, 2.0, 4.0)))
 
