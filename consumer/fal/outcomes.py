@@ -96,7 +96,7 @@ def read_cancellation(answer: Answer, request_id: str) -> Cancellation:
     """
     Return what fal says about a cancel, with a drift where its word is not known.
 
-    Raises FalUnavailable and FalRefused, and nothing else.
+    Raises FalUnavailable, FalRefused, SchemaDrift, and nothing else.
     """
     outcome = wire.parse_cancel(answer)
     cancellation = Cancellation(outcome=outcome, request_id=request_id)

@@ -77,7 +77,7 @@ class Platform:
         for given in (text, category):
             if given is not None and not 0 < len(given) <= _MAX_TEXT_CHARS:
                 raise FalRefused(0, "bad_text")
-        limit = page_size or (_MODELS_WITH_OPENAPI if has_openapi else None)
+        limit = _MODELS_WITH_OPENAPI if page_size is None and has_openapi else page_size
         if limit is not None and not 1 <= limit <= 1000:
             raise FalRefused(0, "bad_page_size")
         seen = set[str]()

@@ -34,6 +34,8 @@ NOT_READY_DETAIL = "Request is still in progress"
 _NOT_FOUND = {"status": "NOT_FOUND"}  # Source: recorded answers to unknown ids, 2026
 _WORDS = frozenset(QueueStatus) - {QueueStatus.NOT_FOUND}
 _PENDING = {QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS}
+_ERROR_FIELDS = {"detail", "error", "error_type", "message"}
+# What fal's and the platform's errors are told in (fal docs, "Errors", 2026-10).
 _MAX_MARKER_BYTES = 64 * 1024  # a marker body is a few hundred bytes; outputs are not parsed here
 _REASON = re.compile(r"[a-z][a-z_]{0,63}")
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
@@ -58,7 +60,7 @@ def read_status(answer: Answer, request_id: str) -> Status:
     if body == _NOT_FOUND and answer.http_status < 500:
         return Status(status=QueueStatus.NOT_FOUND, request_id=request_id)
     if body is None or not _has_status_word(answer, body):
-        raise_unless_ok(answer)
+        raise_unless_ok(answer, "status")
     if body is None:
         _refuse_unreadable(answer, "status")
     status, drifts = read(Status, body, "status", answer.body)
@@ -114,7 +116,7 @@ def parse_cancel(answer: Answer) -> CancelAnswer:
     """
     Return what fal says about a cancel. Any 2xx it does not explain is REQUESTED.
 
-    Raises FalUnavailable and FalRefused, and nothing else.
+    Raises FalUnavailable, FalRefused, SchemaDrift, and nothing else.
     """
     body = _json_object(answer) or {}
     if body == _NOT_FOUND and answer.http_status < 500:
@@ -122,7 +124,7 @@ def parse_cancel(answer: Answer) -> CancelAnswer:
     word = body.get("status")
     if word == CancelAnswer.ALREADY_COMPLETED and answer.http_status < 500:
         return CancelAnswer.ALREADY_COMPLETED
-    raise_unless_ok(answer)
+    raise_unless_ok(answer, "cancel")
     # Before 2026 models documented 200 {"success": bool}. False too is no more than "look
     # again": the request's end is learned from its status, not from here.
     return CancelAnswer.REMOVED if word == CancelAnswer.REMOVED else CancelAnswer.REQUESTED
@@ -151,11 +153,13 @@ def parse_submit(answer: Answer) -> SubmitAnswer:
 # ---------------------------------------------------------------- what is not an answer
 
 
-def raise_unless_ok(answer: Answer) -> None:
+def raise_unless_ok(answer: Answer, operation: str = "") -> None:
     """
     Return for 2xx; otherwise raise the error that says who must act.
 
     Raises FalUnavailable (5xx, 429, pages and waits of a proxy) and FalRefused (the rest).
+    With an `operation` that answers 400 and 404 with words of its own, an object under one of
+    these codes that describes no error either is SchemaDrift.
     """
     status = answer.http_status
     if 200 <= status < 300:
@@ -167,6 +171,10 @@ def raise_unless_ok(answer: Answer) -> None:
     if status == 407 or (status == 403 and answer.is_page):
         problem = "proxy_refused" if status == 407 else "challenged"
         raise FalUnavailable(problem, came=answer.came)
+    body = _json_object(answer)
+    if operation and status in (400, 404) and body is not None and not _ERROR_FIELDS & set(body):
+        expected = "a word that is known, or an error's description"
+        raise drift(operation, "status", answer.body, expected=expected, value=body.get("status"))
     raise FalRefused(status, reason_of(answer))
 
 
