@@ -33,6 +33,7 @@ from consumer.ports import (
 NOT_READY_DETAIL = "Request is still in progress"
 _NOT_FOUND = {"status": "NOT_FOUND"}  # Source: recorded answers to unknown ids, 2026
 _WORDS = frozenset(QueueStatus) - {QueueStatus.NOT_FOUND}
+_ALL_WORDS = (frozenset(QueueStatus) | frozenset(CancelAnswer)) - {QueueStatus.NOT_FOUND}
 _PENDING = {QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS}
 _ERROR_FIELDS = {"detail", "error", "error_type", "message"}
 # What fal's and the platform's errors are told in (fal docs, "Errors", 2026-10).
@@ -172,7 +173,7 @@ def raise_unless_ok(answer: Answer, operation: str = "") -> None:
         problem = "proxy_refused" if status == 407 else "challenged"
         raise FalUnavailable(problem, came=answer.came)
     body = _json_object(answer)
-    if operation and status in (400, 404) and body is not None and not _ERROR_FIELDS & set(body):
+    if operation and status in (400, 404) and body is not None and _says_nothing(body):
         expected = "a word that is known, or an error's description"
         raise drift(operation, "status", answer.body, expected=expected, value=body.get("status"))
     raise FalRefused(status, reason_of(answer))
@@ -264,6 +265,13 @@ def _is_replay(answer: Answer, body: dict[str, Any] | None) -> bool:
     marks = ("x-fal-request-id", "X-Fal-Error-Type", "X-Fal-Request-Timeout-Type")
     is_marked = any(mark in answer.headers for mark in marks)
     return is_marked if status >= 500 else is_marked or body is not None
+
+
+def _says_nothing(body: Mapping[str, Any]) -> bool:
+    """Tell whether an object holds neither a word of fal's nor an error's description."""
+    word = body.get("status")
+    is_word = isinstance(word, str) and word in _ALL_WORDS
+    return not is_word and not _ERROR_FIELDS & set(body)
 
 
 def _names_no_application(body: Mapping[str, Any]) -> bool:

@@ -66,7 +66,7 @@ async def test_pages_are_asked_for_when_they_are_wanted(server, fal):
 
 @pytest.mark.parametrize("more", [{}, {"next_cursor": None}])
 async def test_pages_that_do_not_end_are_drift(server, fal, more):
-    """A cursor that comes again, or none where there is more, is SchemaDrift, not an endless loop."""
+    """A cursor that comes again, or none where there is more, is SchemaDrift, never a loop."""
     server.answer(page("models", [], "Mg==", **more))
 
     with pytest.raises(SchemaDrift, match="next_cursor"):

@@ -119,7 +119,9 @@ async def test_long_wait_that_fal_names_is_the_callers(server, fal):
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("canned", [LOCKED, Canned(404, b"{}"), Canned(405), Canned(400, b"{}")])
+@pytest.mark.parametrize(
+    "canned", [LOCKED, Canned(404, b'{"detail":"no"}'), Canned(405), Canned(400)]
+)
 async def test_refusals_are_not_repeated(server, fal, canned):
     """A certain no is asked for once."""
     server.answer(canned)
