@@ -221,6 +221,14 @@ async def trouble_is_told_from_refusal(stage: Stage) -> None:
     assert QueueStatus.IN_QUEUE is (await stage.fal.status(ENDPOINT, JOB)).status
 
 
+async def nothing_is_held_back_from_a_fal_that_takes_jobs(stage: Stage) -> None:
+    """While fal takes jobs, no word says that a submit would be refused."""
+    assert stage.fal.holds_back == ""
+    await stage.fal.submit(SubmitOrder(ENDPOINT, {}))
+
+    assert stage.fal.holds_back == ""
+
+
 async def origin_names_who_answers(stage: Stage) -> None:
     """The origin is scheme and host, without a path."""
     assert stage.fal.origin == stage.world.origin
@@ -240,5 +248,6 @@ PROMISES = [
     submit_makes_one_job,
     submit_answers_instead_of_raising,
     trouble_is_told_from_refusal,
+    nothing_is_held_back_from_a_fal_that_takes_jobs,
     origin_names_who_answers,
 ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.fal import file_credential, fixed_credential
+from consumer.fal import environment_credential, file_credential, fixed_credential
 
 
 def test_fixed_key_stays():
@@ -50,3 +50,21 @@ def test_absent_file_is_no_key_until_it_appears(tmp_path):
     credential.reread()
 
     assert credential.key == "id:secret"
+
+
+def test_the_environment_names_a_key_as_fals_own_clients_do(tmp_path):
+    """A file is first, then FAL_KEY, then id and secret; half a key or a broken one is none."""
+    path = tmp_path / "key"
+    path.write_text("id:file")
+    parts = {"FAL_KEY_ID": "id", "FAL_KEY_SECRET": "secret"}
+
+    def key(environ):
+        credential = environment_credential(environ)
+        return credential and credential.key
+
+    assert key({"FAL_KEY_FILE": str(path), "FAL_KEY": "id:key", **parts}) == "id:file"
+    assert key({"FAL_KEY": "id:key\n", **parts}) == "id:key"
+    assert key(parts) == "id:secret"
+    assert key({"FAL_KEY_ID": "id"}) is None
+    assert key({"FAL_KEY": "a b"}) is None
+    assert key({}) is None

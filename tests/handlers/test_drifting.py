@@ -6,12 +6,13 @@ import pytest
 
 from consumer.core.drift import maybe_drift
 from consumer.core.event import Topic
+from consumer.core.policy import Done
 from consumer.errors import LogUnavailable, RecordRefused, SchemaDrift
 from consumer.handlers.drifting import KeepDrift
 from consumer.ports import QueueStatus, StatusAnswer, SubmitOrder, SubmitUnknown
 from consumer.testing.fal import FakeFal
 from consumer.testing.log import MemoryLog
-from tests.handlers.stage import ENDPOINT, R1, ManualClock
+from tests.handlers.stage import ENDPOINT, R1, ManualClock, Stage
 
 DRIFT = SchemaDrift("status", "queue_position", b'{"x":1}', expected="a number", came="text")
 
@@ -106,3 +107,13 @@ async def test_an_answer_that_the_log_refuses_leaves_a_note(keeping, fal, log):
     await keeping.status(ENDPOINT, R1)
 
     assert kept(log) == [(R1, b"", "queue_position")]
+
+
+async def test_the_letter_of_a_drift_is_recorded_like_any_other():
+    """The ledger's projection takes the letter, which is no event of ours, with its reason."""
+    stage = Stage()
+    keeping = KeepDrift(stage.fal, stage.log, clock=stage.clock)
+    stage.fal.answer_next("status", StatusAnswer(QueueStatus.IN_QUEUE, drifts=(DRIFT,)))
+    await keeping.status(ENDPOINT, R1)
+
+    assert await stage.catch_up() == [Done()]
