@@ -12,7 +12,7 @@ async def told(fal, submitted, **params):
 
 async def test_each_state_is_told_in_order_and_once(start):
     """Without logs the stream tells each state as it is entered, and a regression as such."""
-    fal = await start(queue_s=(300.0, 300.0), run_s=(300.0, 300.0))
+    fal = await start(queue_s=(400.0, 400.0), run_s=(400.0, 400.0))
     submitted = await fal.submit("regress")
 
     assert ["IN_QUEUE", "IN_PROGRESS", "IN_QUEUE", "IN_PROGRESS", "COMPLETED"] == [
@@ -36,7 +36,7 @@ async def test_the_stream_tells_how_the_line_moves(fal):
 
 async def test_each_log_line_is_told_once_along_a_stream(start):
     """With logs each event has the lines since the one before; a new stream begins with all."""
-    fal = await start(queue_s=(0, 0), run_s=(300.0, 300.0))
+    fal = await start(queue_s=(0, 0), run_s=(800.0, 800.0))
     submitted = await fal.submit("plain")
 
     bodies = await told(fal, submitted, logs="1")
