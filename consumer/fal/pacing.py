@@ -45,8 +45,9 @@ class Pacer:
         await self.turn()
         sent_at = time.monotonic()
         answer = await transport.send(call)
-        if call.query.find(_ADMISSION) < 0 or not wire.is_limited(answer):
-            # With that parameter a 429 means that the queue is longer than the caller wants.
+        is_named = wire.retry_after_s(answer.headers) is not None
+        if _ADMISSION not in call.query or is_named or not wire.is_limited(answer):
+            # With that parameter a bare 429 means that the queue is longer than is wanted.
             is_own = answer.http_status == 429 and not wire.is_limited(answer)
             self.note(sent_at, 200 if is_own else answer.http_status, answer.headers)
         return answer

@@ -66,13 +66,13 @@ class FalQueueClient:
         fal does not take the key, or the account is locked and it is not yet time to look.
         """
         sent = await self._submit(order)
-        return wire.parse_submit(sent) if isinstance(sent, Answer) else sent
+        return _verdict(sent, order) if isinstance(sent, Answer) else sent
 
     async def submission(self, order: SubmitOrder) -> Submission:
         """Do what `submit` does, and return everything that fal answered."""
         sent = await self._submit(order)
         if isinstance(sent, Answer):
-            submission = outcomes.read_submission(sent, wire.parse_submit(sent))
+            submission = outcomes.read_submission(sent, _verdict(sent, order))
             self._caller.tell(submission.drifts)
             return submission
         return outcomes.submission_of(sent)
@@ -171,6 +171,17 @@ class FalQueueClient:
     @property
     def _small(self) -> int:
         return self._limits.max_answer_bytes
+
+
+def _verdict(answer: Answer, order: SubmitOrder) -> SubmitAnswer:
+    """
+    Return what an answer makes of an order. A 429 to one that bounds the queue's length is about
+    that bound (fal docs, "Queue submit", 2026-10), unless it names a time to come back.
+    """
+    is_bounded = order.options.max_queue_length is not None
+    if is_bounded and wire.is_limited(answer) and wire.retry_after_s(answer.headers) is None:
+        return SubmitRefused(answer.http_status, "queue_too_long")
+    return wire.parse_submit(answer)
 
 
 def path_of(endpoint: str, request_id: str) -> str:

@@ -183,6 +183,8 @@ def reason_of(answer: Answer) -> str:
     """Return a word for a refusal: fal's own error type if it has one, else one by its status."""
     if is_locked(answer):
         return "locked"
+    if answer.http_status == 401 and _lacks_access(answer):
+        return "no_access"
     body = _json_object(answer) or {}
     envelope = body.get("error")  # the platform's: {"error": {"type": …, "message": …}}
     kind = envelope.get("type") if isinstance(envelope, dict) else None
@@ -221,8 +223,18 @@ def _ready(answer: Answer) -> ResultAnswer:
 
 
 def is_unauthorized(answer: Answer) -> bool:
-    """Tell whether fal does not take our key; a model may answer 401 of its own."""
-    return answer.http_status == 401 and not has_run(answer)
+    """
+    Tell whether fal does not take our key; a model may answer 401 of its own.
+
+    So may one application that the key has no access to: the key is good elsewhere.
+    """
+    return answer.http_status == 401 and not has_run(answer) and not _lacks_access(answer)
+
+
+def _lacks_access(answer: Answer) -> bool:
+    """Source: recorded answers, 2026: 401 with a detail like `Cannot access application "…"`."""
+    detail = (_json_object(answer) or {}).get("detail")
+    return isinstance(detail, str) and detail.startswith("Cannot access application")
 
 
 def is_limited(answer: Answer) -> bool:

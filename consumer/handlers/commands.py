@@ -20,7 +20,8 @@ from consumer.errors import UndecodableEvent
 from consumer.handlers.answers import ask_result, completion_event
 from consumer.handlers.cancelling import Canceller, cancel_case
 from consumer.handlers.results import Facts, Results
-from consumer.handlers.submitting import Submitter, is_put_off
+from consumer.handlers.submission_facts import is_put_off
+from consumer.handlers.submitting import Submitter
 from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record
 
 _MAX_LOOKUPS = 6

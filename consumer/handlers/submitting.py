@@ -7,13 +7,13 @@ leaves either nothing sent, or a claim that says how far it came.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from consumer.core.command import Submit
 from consumer.core.event import decode, encode, parse_time
-from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from, new_fact
+from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from
 from consumer.core.policy import (
     DeadLetter,
     Done,
@@ -26,6 +26,14 @@ from consumer.core.policy import (
 from consumer.core.result import Correlation, bare_result
 from consumer.core.token import Token, callback_url
 from consumer.handlers.results import Facts, Results
+from consumer.handlers.submission_facts import (
+    PUT_OFF,
+    correlation_in,
+    fact_of_answer,
+    is_put_off,
+    shown,
+    submission_fact,
+)
 from consumer.ports import (
     Claim,
     ClaimKind,
@@ -35,13 +43,11 @@ from consumer.ports import (
     SubmitAnswer,
     SubmitOrder,
     SubmitRefused,
-    Submitted,
 )
 from consumer.telemetry import get_logger
 
 _log = get_logger()
 
-_PUT_OFF = "put_off"
 _MIN_START_TIMEOUT_S = 0.1
 # Source: fal docs, "Platform headers" (2026-10): X-Fal-Request-Start-Timeout is a number > 0.1.
 
@@ -101,7 +107,7 @@ class Submitter:
         # sent as one of which nobody can tell.
         detail = await self._intend(command)
         await self._facts.publish(
-            _submission_fact(FactName.SENDING, command.submission_id, self._clock(), detail)
+            submission_fact(FactName.SENDING, command.submission_id, self._clock(), detail)
         )
         claim = self._claim(command, detail, revision)
         stands = await self._ledger.claim(claim)
@@ -111,7 +117,7 @@ class Submitter:
         if isinstance(answer, SubmitRefused) and waits_for_account(answer.reason, attempt):
             await self._put_off(stands, answer.reason)
             return self._wait(command.submission_id, answer.reason, attempt)
-        await self.conclude(stands, _fact_of_answer(answer, stands, self._clock()))
+        await self.conclude(stands, fact_of_answer(answer, stands, self._clock()))
         return Done()
 
     async def found(self, command: Submit, claim: Claim, attempt: int = 1) -> Outcome:
@@ -138,7 +144,7 @@ class Submitter:
     async def stop(self, submission_id: str, detail: Mapping[str, Any], revision: int = 1) -> bool:
         """Take the claim before anybody sends; True when the submission is now never sent."""
         why = {**detail, "reason": "cancelled"}
-        fact = _submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
+        fact = submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
         return await self._preclude(fact, detail, revision) is None
 
     async def leave_unknown(self, command: Submit) -> Outcome:
@@ -148,7 +154,7 @@ class Submitter:
         """
         detail = self._detail(command)
         why = {**detail, "reason": "replayed"}
-        fact = _submission_fact(FactName.UNKNOWN, command.submission_id, self._clock(), why)
+        fact = submission_fact(FactName.UNKNOWN, command.submission_id, self._clock(), why)
         stands = await self._preclude(fact, detail)
         return Done() if stands is None else await self.found(command, stands)
 
@@ -166,7 +172,7 @@ class Submitter:
             fact.submission_id,
             revision,
             str(detail.get("input_sha256", "")),
-            {**detail, "nonce": nonce, _PUT_OFF: None},
+            {**detail, "nonce": nonce, PUT_OFF: None},
             fact.at,
             fact.at,
             encode(fact_event(fact, self._fal.origin)),
@@ -200,8 +206,8 @@ class Submitter:
     async def give_up(self, claim: Claim) -> None:
         """Tell that the outcome of an overdue claim is not known: never sent again."""
         reason = {"reason": "no_answer"}
-        fact = _submission_fact(
-            FactName.UNKNOWN, claim.key, self._clock(), {**_shown(claim.detail), **reason}
+        fact = submission_fact(
+            FactName.UNKNOWN, claim.key, self._clock(), {**shown(claim.detail), **reason}
         )
         await self.conclude(claim, fact)
 
@@ -213,7 +219,7 @@ class Submitter:
             bare_result("lost", correlation, reason=reason, witness="sweep", ended_at=now)
         )
         await self._facts.publish(
-            _submission_fact(
+            submission_fact(
                 FactName.NEVER_CONFIRMED, submission_id, now, {"reason": reason}, Witness.SWEEP
             )
         )
@@ -222,7 +228,7 @@ class Submitter:
 
     async def _intend(self, command: Submit) -> dict[str, Any]:
         detail = self._detail(command)
-        fact = _submission_fact(FactName.INTENDED, command.submission_id, self._clock(), detail)
+        fact = submission_fact(FactName.INTENDED, command.submission_id, self._clock(), detail)
         await self._facts.publish(fact)
         return detail
 
@@ -231,11 +237,11 @@ class Submitter:
         Close a claim whose call was certainly refused for the account's sake: no job exists, and
         the next claim may send. A kill before this leaves it as one of which nobody can tell.
         """
-        fact = _submission_fact(
-            FactName.INTENDED, claim.key, self._clock(), {**_shown(claim.detail), "reason": reason}
+        fact = submission_fact(
+            FactName.INTENDED, claim.key, self._clock(), {**shown(claim.detail), "reason": reason}
         )
         event = encode(fact_event(fact, self._fal.origin))
-        await self._ledger.settle_claim(claim, event, {**claim.detail, _PUT_OFF: reason})
+        await self._ledger.settle_claim(claim, event, {**claim.detail, PUT_OFF: reason})
         stands = await self._ledger.latest_claim(ClaimKind.SUBMISSION, claim.key)
         if stands is not None:
             await self.publish(stands)
@@ -311,56 +317,6 @@ class Submitter:
                 http_status=fact.detail.get("http_status"),
             )
         )
-
-
-def is_put_off(claim: Claim) -> bool:
-    """Tell whether a claim ended in a certain no for the account's sake, to be tried again."""
-    return bool(claim.detail.get(_PUT_OFF))
-
-
-def correlation_in(submission_id: str, detail: Mapping[str, Any]) -> Correlation:
-    """Return the correlation that a submission's claim keeps."""
-    tags = tuple(sorted((detail.get("tags") or {}).items()))
-    return Correlation(
-        submission_id, detail.get("command_id") or "", detail.get("endpoint") or "", tags
-    )
-
-
-def _submission_fact(
-    name: FactName,
-    submission_id: str,
-    at: datetime,
-    detail: Mapping[str, Any],
-    witness: Witness = Witness.COMMAND,
-) -> Fact:
-    return new_fact(name, witness, at, submission_id=submission_id, detail=_shown(detail))
-
-
-def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in detail.items()
-        if key not in ("nonce", _PUT_OFF) and value is not None
-    }
-
-
-def _fact_of_answer(answer: SubmitAnswer, claim: Claim, now: datetime) -> Fact:
-    """Return the fact that fal's answer to a submit makes."""
-    detail = _shown(claim.detail)
-    if isinstance(answer, Submitted):
-        return new_fact(
-            FactName.SUBMITTED,
-            Witness.SUBMIT,
-            now,
-            request_id=answer.request_id,
-            submission_id=claim.key,
-            detail=detail,
-        )
-    detail["reason"] = answer.reason
-    if isinstance(answer, SubmitRefused):
-        detail["http_status"] = answer.http_status
-        return _submission_fact(FactName.REFUSED, claim.key, now, detail, Witness.SUBMIT)
-    return _submission_fact(FactName.UNKNOWN, claim.key, now, detail, Witness.SUBMIT)
 
 
 def _tell(fact: Fact) -> None:

@@ -9,13 +9,13 @@ from aiohttp import web
 
 from consumer.core.policy import Done, RetryAt
 from consumer.errors import FalRefused
-from consumer.fal import FalLimits, file_credential, open_fal
+from consumer.fal import FalLimits, file_credential, fixed_credential, open_fal
 from consumer.fal.account import Account
 from consumer.fal.call import Answer, Call
 from consumer.ports import QueueStatus, SubmitRefused
 from consumer.telemetry import Metrics
-from tests.fal.canned import ENDPOINT, JOB, ORDER
-from tests.fal.conftest import serving
+from tests.fal.canned import ENDPOINT, JOB, JSON, ORDER, RUNNING
+from tests.fal.conftest import Canned, serving
 from tests.handlers.commanding import handled
 from tests.handlers.stage import Stage, World
 
@@ -178,3 +178,17 @@ def test_looks_at_a_lock_grow_rarer(key_file):
             account.note(submit, locked)
 
     assert looks == [0, 60, 180, 420, 900, 1500, 2100]
+
+
+async def test_an_application_without_access_is_no_refused_key(server):
+    """A 401 of one application says nothing of the key: other calls go on at once."""
+    body = b'{"detail":"Cannot access application \\"a/b\\". Access denied."}'
+    server.answer(Canned(401, body, JSON), Canned(401, body, JSON), RUNNING)
+    async with open_fal(server.url, fixed_credential("a:b"), metrics=Metrics()) as fal:
+        with pytest.raises(FalRefused, match="no_access"):
+            await fal.status(ENDPOINT, JOB)
+        assert await fal.submit(ORDER) == SubmitRefused(401, "no_access")
+        await fal.status(ENDPOINT, JOB)
+
+        assert fal.problems() == ()
+    assert len(server.seen) == 3

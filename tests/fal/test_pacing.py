@@ -114,5 +114,6 @@ async def test_a_full_queue_is_no_rate_limit(server):
             taken = await client.submit(replace(order, options=SubmitOptions()))
 
     assert (refused.outcome, refused.http_status) == ("refused", 429)
+    assert refused.reason == "queue_too_long"
     assert taken.outcome == "submitted"
     assert lines == []
