@@ -7,6 +7,7 @@ a refusal with a result event that its sender can correlate.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from consumer.core.command import Cancel, Refetch, Submit, Track, parse_command
 from consumer.core.completion import Completion
@@ -74,8 +75,9 @@ class Commands:
         command = parse_command(event.data)
         match command:
             case Submit():
-                may_send = not is_replayed(event.extensions)
-                return await self._submit(command, attempt, may_send=may_send)
+                doubt = "replayed" if is_replayed(event.extensions) else ""
+                asked_at = min(event.time, record.appended_at)
+                return await self._submit(command, attempt, doubt=doubt, asked_at=asked_at)
             case _ if self._paid is None:
                 return DeadLetter("no_fal_key", f"{command.command} needs FAL_KEY")
             case Track():
@@ -85,22 +87,35 @@ class Commands:
             case Refetch():
                 return await self._refetch(self._paid, command, attempt)
 
-    async def _submit(self, command: Submit, attempt: int, *, may_send: bool) -> Outcome:
+    async def _submit(
+        self, command: Submit, attempt: int, *, doubt: str, asked_at: datetime
+    ) -> Outcome:
         claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.submission_id)
         if claim is None:
-            if not may_send:
-                return await self._pass_over(command)
+            doubt = doubt or await self._doubt(asked_at)
+            if doubt:
+                return await self._pass_over(command, doubt)
             reason = await self._reason_to_refuse(command)
             if reason or self._paid is None:
                 return await self._refuse(command, reason or "no_fal_key")
             return await self._paid.submitter.submit(command, attempt)
-        if self._paid is None or (is_put_off(claim) and not may_send):
+        if self._paid is None or (is_put_off(claim) and doubt):
             return Done()  # claimed while there was a key: with the next one its end is told
+        doubt = await self._doubt(claim.claimed_at) if is_put_off(claim) else ""
+        if doubt:  # the claim that followed it may be the one that is forgotten
+            submitter = self._paid.submitter
+            return await submitter.leave_unknown(command, doubt, claim.revision + 1)
         return await self._paid.submitter.found(command, claim, attempt)
 
-    async def _pass_over(self, command: Submit) -> Outcome:
+    async def _doubt(self, at: datetime) -> str:
+        """Tell why a command of that time may have been sent, although it has no claim."""
+        stamped_at = await self._ledger.stamped_at()
+        return "before_stamp" if stamped_at is not None and at <= stamped_at else ""
+
+    async def _pass_over(self, command: Submit, doubt: str) -> Outcome:
         """
-        Send nothing for a replayed submit that has no claim, and tell that it is unknown.
+        Send nothing for a submit that was replayed, or is older than what the ledger
+        remembers, and has no claim; tell that it is unknown.
 
         A ledger that is gone may have sent it. What stands further, or has its result, is
         left as it is.
@@ -110,8 +125,8 @@ class Commands:
         if told is not None or (submission is not None and submission.state not in _UNSENT):
             return Done()
         if self._paid is None:
-            return DeadLetter("no_fal_key", "a replayed submit is followed with FAL_KEY only")
-        return await self._paid.submitter.leave_unknown(command)
+            return DeadLetter("no_fal_key", "a submit in doubt is followed with FAL_KEY only")
+        return await self._paid.submitter.leave_unknown(command, doubt)
 
     async def _reason_to_refuse(self, command: Submit) -> str | None:
         """

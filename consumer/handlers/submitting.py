@@ -147,15 +147,15 @@ class Submitter:
         fact = submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
         return await self._preclude(fact, detail, revision) is None
 
-    async def leave_unknown(self, command: Submit) -> Outcome:
+    async def leave_unknown(self, command: Submit, reason: str, revision: int = 1) -> Outcome:
         """
-        Take the claim of a replayed submit that has none: it is never sent, and told as unknown,
+        Take the claim of a submit in doubt that has none: it is never sent, and told as unknown,
         for it may have been sent by a ledger that is gone.
         """
         detail = self._detail(command)
-        why = {**detail, "reason": "replayed"}
+        why = {**detail, "reason": reason}
         fact = submission_fact(FactName.UNKNOWN, command.submission_id, self._clock(), why)
-        stands = await self._preclude(fact, detail)
+        stands = await self._preclude(fact, detail, revision)
         return Done() if stands is None else await self.found(command, stands)
 
     async def _preclude(

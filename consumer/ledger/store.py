@@ -22,7 +22,7 @@ from consumer.core.fact import Fact
 from consumer.core.projection import Entry, Evidence, KeySetEntry
 from consumer.core.standing import Request, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
-from consumer.ledger import claims, parking, reading, schedules
+from consumer.ledger import claims, parking, reading, schedules, stamping
 from consumer.ledger.engine import (
     instant_of,
     is_postgres,
@@ -46,6 +46,7 @@ from consumer.ports import (
     Planner,
     Recorded,
     RequestFilter,
+    StampKind,
 )
 
 _READERS = 2
@@ -191,6 +192,16 @@ class Ledger:
         return await self._read(
             lambda connection: claims.open_claims(connection, kind, limit, self._now(connection))
         )
+
+    async def stamp(self, kind: StampKind) -> datetime:
+        """As the port says."""
+        return await self._write(
+            _LAST, lambda connection: stamping.stamp(connection, kind, self._now(connection))
+        )
+
+    async def stamped_at(self) -> datetime | None:
+        """As the port says."""
+        return await self._read(stamping.stamped_at)
 
     async def take_due(self, schedule: str, *, limit: int, lease: timedelta) -> Sequence[Due]:
         """As the port says."""

@@ -32,6 +32,7 @@ from consumer.ports.ledger import (
     Planner,
     Recorded,
     RequestFilter,
+    StampKind,
 )
 from consumer.ports.log import Log, OnRevoked, Place, Position, Publisher, Record, Subscription
 
@@ -61,6 +62,7 @@ __all__ = [
     "RequestFilter",
     "ResultAnswer",
     "ResultKind",
+    "StampKind",
     "StatusAnswer",
     "SubmitAnswer",
     "SubmitOrder",

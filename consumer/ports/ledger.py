@@ -20,6 +20,14 @@ class ClaimKind(StrEnum):
     RESULT = "result"
 
 
+class StampKind(StrEnum):
+    """Why a ledger may have forgotten claims that were made."""
+
+    COPIED = "copied"
+    RESTORED = "restored"
+    REBUILT = "rebuilt"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
@@ -180,6 +188,17 @@ class Ledger(Protocol):
         Return claims that have an unpublished event, or no event and a `deadline_at` that has
         passed; oldest first.
         """
+        ...
+
+    # stamps
+    async def stamp(self, kind: StampKind) -> datetime:
+        """
+        Say, durably, that claims from before this instant may be missing; return the instant.
+        """
+        ...
+
+    async def stamped_at(self) -> datetime | None:
+        """Return the latest stamp: a submit from before it without a claim is never sent."""
         ...
 
     # schedules

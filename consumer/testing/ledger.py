@@ -27,6 +27,7 @@ from consumer.ports import (
     Planner,
     Recorded,
     RequestFilter,
+    StampKind,
 )
 from consumer.testing.ledger_rows import MAX_SPAN, MemoryRows, Scheduled, storable_entry, touched
 
@@ -202,6 +203,18 @@ class MemoryLedger:
         ]
         found.sort(key=lambda claim: (claim.claimed_at, claim.key, claim.revision))
         return found[: max(limit, 0)]
+
+    # ------------------------------------------------------------ stamps
+
+    async def stamp(self, kind: StampKind) -> datetime:
+        """As the port says."""
+        now = self._clock()
+        self._called().stamps.add((kind, now))
+        return now
+
+    async def stamped_at(self) -> datetime | None:
+        """As the port says."""
+        return max((at for _, at in self._called().stamps), default=None)
 
     # ------------------------------------------------------------ schedules
 

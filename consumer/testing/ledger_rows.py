@@ -17,7 +17,7 @@ from consumer.core.projection import DeadLetterEntry, Entry, Evidence, KeySetEnt
 from consumer.core.standing import ENDS, Request, Submission
 from consumer.core.text import parse_json, storable, storable_json
 from consumer.errors import UndecodableEvent
-from consumer.ports import Claim, ClaimKind, Parked, Planner
+from consumer.ports import Claim, ClaimKind, Parked, Planner, StampKind
 
 MAX_SPAN = timedelta(hours=48)
 _MAX_REVISION = 2**63 - 1
@@ -48,6 +48,7 @@ class MemoryRows:
     schedules: dict[tuple[str, str], Scheduled] = field(default_factory=dict)
     claims: dict[tuple[ClaimKind, str, int], Claim] = field(default_factory=dict)
     parked: dict[str, Parked] = field(default_factory=dict)
+    stamps: set[tuple[StampKind, datetime]] = field(default_factory=set)
     fences: Iterator[int] = field(default_factory=itertools.count)
 
     def keep(self, entry: Entry) -> bool:

@@ -111,7 +111,7 @@ async def test_without_a_key_a_replayed_submit_is_a_dead_letter():
 
     outcome = await handled(stage, await replayed(stage, await stage.submit()))
 
-    assert DeadLetter("no_fal_key", "a replayed submit is followed with FAL_KEY only") == outcome
+    assert DeadLetter("no_fal_key", "a submit in doubt is followed with FAL_KEY only") == outcome
     assert [] == stage.told()
 
 

@@ -7,7 +7,15 @@ again, as after a restart. Each module holds the promises about one idea; `SUITE
 
 import asyncio
 
-from tests.conformance.ledger import claims, evidence, parking, reading, recording, schedules
+from tests.conformance.ledger import (
+    claims,
+    evidence,
+    parking,
+    reading,
+    recording,
+    schedules,
+    stamping,
+)
 from tests.conformance.ledger.entries import resulted, told, webhook
 from tests.conformance.ledger.stage import R1, R2, SECOND, T0, ManualClock, Stage, plan, rows
 
@@ -28,7 +36,7 @@ __all__ = [
 
 SUITE = [
     promise
-    for module in (recording, evidence, reading, claims, schedules, parking)
+    for module in (recording, evidence, reading, claims, schedules, parking, stamping)
     for promise in vars(module).values()
     if asyncio.iscoroutinefunction(promise) and promise.__module__ == module.__name__
 ]
