@@ -85,7 +85,7 @@ async def open_backends(opening: Opening) -> Backends:
 
     parts = KeyParts(opening.clock, metrics, get_logger(), on_new_set=announce)
     keys = await stack.enter_async_context(
-        JwksKeys(_key_source(settings, opening.folder), parts, opening.key_times)
+        JwksKeys(key_source(settings, opening.folder), parts, opening.key_times)
     )
     metrics.key_age_seconds.set_function(keys.age_s)
     shared = (
@@ -131,7 +131,8 @@ async def _maybe_fal(
     )
 
 
-def _key_source(settings: Settings, folder: DataFolder) -> KeySource:
+def key_source(settings: Settings, folder: DataFolder) -> KeySource:
+    """Return where fal's keys come from, and where the last good set rests."""
     is_official = settings.jwks_url == OFFICIAL_JWKS
     return KeySource(
         settings.jwks_url,

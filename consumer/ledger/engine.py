@@ -79,8 +79,8 @@ def open_engine(
     Return an engine with at most that many connections, none of them open yet.
 
     Only with `may_create` a SQLite file that is not there is made: a ledger whose file was
-    taken away must not go on with an empty one. `schema` is PostgreSQL's: where names are
-    looked up first.
+    taken away must not go on with an empty one. `schema` is PostgreSQL's: where tables are
+    found, if not where its user finds them.
     """
     if is_postgres(url):
         return open_postgres(url, connections=connections, read_only=read_only, schema=schema)
@@ -99,7 +99,8 @@ def take_turn(connection: Connection) -> None:
         connection.execute(_TAKE_TURN, {"turn": _TURN})
 
 
-_TAKE_TURN = text("SELECT pg_advisory_xact_lock(:turn)")
+# A ledger that is being built beside the one in use has turns of its own.
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(:turn, hashtext(current_schema()))")
 _DATABASE_NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)")
 
 

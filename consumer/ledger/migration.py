@@ -24,9 +24,9 @@ _FOLDER = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r"v(\d+\.\d+\.\d+)_\d+")
 
 
-async def migrate(url: str | Path) -> str | None:
+async def migrate(url: str | Path, *, schema: str = "") -> str | None:
     """
-    Bring a ledger's schema to the one this version knows.
+    Bring a ledger's schema to the one this version knows; on PostgreSQL in a named place.
 
     Returns the revision it had before, empty for a new database, or None when there was
     nothing to do. A SQLite file that holds something is copied beside itself first, as
@@ -35,7 +35,7 @@ async def migrate(url: str | Path) -> str | None:
     """
     parsed = ledger_url(url)
     await asyncio.to_thread(probe, parsed, may_create=True)
-    engine = open_engine(parsed, connections=1, may_create=True)
+    engine = open_engine(parsed, connections=1, may_create=True, schema=schema)
     try:
         current = await current_revision(engine)
         head = known_revision()

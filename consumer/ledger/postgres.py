@@ -45,7 +45,7 @@ _WORDS = {
 
 def open_postgres(url: URL, *, connections: int, read_only: bool, schema: str = "") -> AsyncEngine:
     """
-    Return an engine of at most that many sessions; their names are looked up in `schema` first.
+    Return an engine of at most that many sessions; they find their tables in `schema`, if named.
 
     Readers see one state of the database throughout a transaction. The URL may say all that
     libpq's may (`sslmode`, `sslrootcert`, `host` as the folder of a socket).
@@ -54,7 +54,7 @@ def open_postgres(url: URL, *, connections: int, read_only: bool, schema: str = 
     if read_only:
         settings["default_transaction_read_only"] = "on"
     if schema:
-        settings["search_path"] = f"{schema}, public"
+        settings["search_path"] = schema
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def connect(**_: Any) -> Any:

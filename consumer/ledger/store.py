@@ -77,7 +77,9 @@ class Ledger:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str | Path, *, plan: Planner, clock: Clock) -> AsyncIterator[Self]:
+    async def open(
+        cls, url: str | Path, *, plan: Planner, clock: Clock, schema: str = ""
+    ) -> AsyncIterator[Self]:
         """
         Open the ledger at a database's URL, or in a SQLite file.
 
@@ -87,8 +89,9 @@ class Ledger:
         parsed = ledger_url(url)
         if not await asyncio.to_thread(probe, parsed):
             raise LedgerUnavailable("no such file")
-        writing = open_engine(parsed, connections=2 if is_postgres(parsed) else 1)
-        reading_engine = open_engine(parsed, connections=_READERS, read_only=True)
+        writers = 2 if is_postgres(parsed) else 1
+        writing = open_engine(parsed, connections=writers, schema=schema)
+        reading_engine = open_engine(parsed, connections=_READERS, read_only=True, schema=schema)
         try:
             # By the reading side: who only looks must not wait for the writers' lock.
             await check_schema(reading_engine)

@@ -294,3 +294,18 @@ stamps = Table(
     _instant("at"),
     PrimaryKeyConstraint("kind", "at"),
 )
+
+PROJECTION = (
+    facts,
+    requests,
+    submissions,
+    evidence_bodies,
+    deliveries,
+    results,
+    key_sets,
+    dead_letters,
+)
+"""What a replay of the log makes again; those that others refer to come first."""
+
+OPERATIONAL = (schedules, parked, claims, stamps)
+"""What is the ledger's own."""

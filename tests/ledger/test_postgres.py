@@ -148,7 +148,7 @@ async def test_a_writer_that_stands_still_loses_its_session_and_not_the_others_t
     monkeypatch.setitem(engine._SESSION, "idle_in_transaction_session_timeout", "300ms")
     async with opened(url) as frozen, opened(url) as other:
         asleep = await frozen._writer._engine.connect()
-        await asleep.exec_driver_sql("SELECT pg_advisory_xact_lock(6709612)")
+        await asleep.exec_driver_sql("SELECT pg_advisory_xact_lock(6709612, hashtext('public'))")
         async with asyncio.timeout(10):
             assert (await other.record(_entry(1))).is_new
         with pytest.raises(Exception, match=r"terminat|closed"):
