@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from consumer.core.event import encode
 from consumer.ledger.migration import known_revision
 
 SECRET = "hunter2-hunter2"
@@ -89,3 +90,52 @@ def _ledger_row(shown):
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
     (row,) = [row for row in rows if row["kind"] == "check" and row["name"] == "ledger"]
     return row["verdict"], "fal-consumer ledger migrate" in row["text"]
+
+
+def test_a_copy_needs_somewhere_to_go(folder):
+    """Without a PostgreSQL it exits 2 and names the setting; without a file, that."""
+    shown = folder.run("ledger", "copy")
+    folder.environ["FAL_CONSUMER_LEDGER_URL"] = "postgresql://me@127.0.0.1:1/fal"
+    nowhere = folder.run("ledger", "copy")
+
+    assert (2, 2) == (shown.returncode, nowhere.returncode)
+    assert "FAL_CONSUMER_LEDGER_URL: sqlite:; expected postgresql://" in shown.stderr
+    assert "ledger.sqlite is not there: name the ledger's file with --from" in nowhere.stderr
+
+
+def test_a_ledger_is_copied_and_read_there(on_postgres):
+    """What the file said is said by the database; the copy says how much it was."""
+    on_postgres.run("ledger", "migrate")
+    on_postgres.record(on_postgres.submitted(1), *on_postgres.lost(2))
+
+    shown = on_postgres.run("ledger", "copy", "--json")
+
+    assert 0 == shown.returncode, shown.stderr
+    assert (2, 1) == tuple(json.loads(shown.stdout)["rows"][name] for name in ("facts", "results"))
+    listed = on_postgres.run("requests", "--json")
+    assert 2 == len(listed.stdout.splitlines())
+
+
+def test_a_rebuild_from_the_folders_log(folder):
+    """The ledger says what the log says, and no more; it tells how much that was."""
+    folder.record(folder.submitted(1))
+    folder.append(*map(encode, (folder.submitted(2), *folder.lost(3))))
+
+    shown = folder.run("ledger", "rebuild", "--json")
+
+    assert 0 == shown.returncode, shown.stderr
+    assert 3 == json.loads(shown.stdout)["records"]
+    listed = folder.run("requests", "--json")
+    ids = {json.loads(line)["request_id"] for line in listed.stdout.splitlines()}
+    assert {folder.request_id(2), folder.request_id(3)} == ids
+
+
+def test_a_restored_ledger_says_when_it_was_stamped(folder):
+    """Exit 0 with an instant; without a ledger, 2 and what is missing."""
+    missing = folder.run("ledger", "restored")
+    folder.record(folder.submitted(1))
+    shown = folder.run("ledger", "restored", "--json")
+
+    assert (2, 0) == (missing.returncode, shown.returncode)
+    assert "holds no ledger" in missing.stderr
+    assert json.loads(shown.stdout)["stamped_at"].endswith("Z")
