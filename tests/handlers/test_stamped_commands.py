@@ -8,7 +8,7 @@ import pytest
 from consumer.core.fact import FactName
 from consumer.core.policy import Done
 from consumer.core.standing import SubmissionState
-from consumer.ports import StampKind
+from consumer.ports import StampKind, SubmitRefused
 from tests.handlers.commanding import handled
 from tests.handlers.replaying import without_ledger
 from tests.handlers.stage import HOUR, SUBMISSION
@@ -67,3 +67,17 @@ async def test_the_earlier_of_its_two_times_counts(stage):
     await handled(stage, late)
 
     assert 0 == stage.calls("submit")
+
+
+async def test_what_was_put_off_before_is_not_sent_either(stage):
+    """A claim that was put off may have been followed by one that the backup does not have."""
+    stage.fal.answer_next("submit", SubmitRefused(403, "locked"))
+    record = await stage.submit()
+    await handled(stage, record)
+    stage.clock.advance(HOUR)
+    await stage.ledger.stamp(StampKind.RESTORED)
+
+    outcome = await handled(stage, record, 2)
+
+    assert (Done(), 1) == (outcome, stage.calls("submit"))
+    assert FactName.UNKNOWN is stage.told_facts()[-1].name
