@@ -35,6 +35,15 @@ LATE_S = 1.0
 # How much later than its deadline an answer may come on a busy machine.
 
 
+@pytest.fixture(autouse=True)
+async def complaints():
+    """What the loop would print as tracebacks: there must be none, whatever happens to Kafka."""
+    found = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: found.append(told))
+    yield found
+    assert [] == found
+
+
 @pytest.fixture
 async def cluster(tmp_path, own_brokers):
     async with open_kafka(tmp_path / "kafka") as cluster:
@@ -135,6 +144,23 @@ async def test_a_paused_broker_keeps_nobody_waiting_and_memory_bounded(cluster):
 
     assert [] == [answer for answer in again if isinstance(answer, Exception)]
     assert {one.value for one in given} <= set(await values_of(place_of(cluster)))
+
+
+async def test_an_end_while_a_batch_waits_for_another_try_leaves_no_traceback(cluster):
+    """A batch that the client put back, as it does without a leader, ends with its producer."""
+    (broker,) = cluster.brokers
+
+    async with open_publisher(place_of(cluster), BRIEF) as publisher:
+        await publisher.append(record())
+        session = publisher._keeper.session
+        batches = session._producer._message_accumulator
+        broker.pause()
+        sending = asyncio.create_task(publisher.append(record("again")))
+        await until(lambda: batches._pending_batches)
+        batches.reenqueue(next(iter(batches._pending_batches)))
+        session.end("as if its leader had gone")
+        broker.resume()
+        await sending
 
 
 async def test_a_start_needs_no_broker(cluster):

@@ -286,8 +286,11 @@ class Session:
     def _end_batches(self) -> None:
         accumulator = self._producer._message_accumulator  # noqa: SLF001
         accumulator.fail_all(SessionEnded())
-        open_ones = chain.from_iterable(accumulator._batches.values())  # noqa: SLF001
-        for batch in (*open_ones, *accumulator._pending_batches):  # noqa: SLF001
+        # One that was sent and put back for another try takes itself off here when it fails, and
+        # where it is missing the loop prints a traceback.
+        batches = accumulator._pending_batches  # noqa: SLF001
+        batches.update(chain.from_iterable(accumulator._batches.values()))  # noqa: SLF001
+        for batch in batches:
             # Where nobody waits for room in it, the loop would print that nobody did.
             if batch._drain_waiter.done():  # noqa: SLF001
                 batch._drain_waiter.exception()  # noqa: SLF001
