@@ -37,6 +37,7 @@ _ALL_WORDS = (frozenset(QueueStatus) | frozenset(CancelAnswer)) - {QueueStatus.N
 _PENDING = {QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS}
 _ERROR_FIELDS = {"detail", "error", "error_type", "message"}
 # What fal's and the platform's errors are told in (fal docs, "Errors", 2026-10).
+_MAX_WAIT_S = 3600.0
 _MAX_MARKER_BYTES = 64 * 1024  # a marker body is a few hundred bytes; outputs are not parsed here
 _REASON = re.compile(r"[a-z][a-z_]{0,63}")
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
@@ -203,8 +204,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """
     for name in ("Retry-After", "x-ratelimit-reset"):
         text = headers.get(name, "").strip()
-        if len(text) <= 12 and _DECIMAL.fullmatch(text):
-            return min(float(text), 3600.0)
+        if not _DECIMAL.fullmatch(text) or len(text) > 12:
+            continue
+        seconds = float(text)
+        if name != "Retry-After" and seconds > _MAX_WAIT_S:
+            continue  # no end of a window of a minute, but perhaps an instant
+        return min(seconds, _MAX_WAIT_S)
     return None
 
 

@@ -102,6 +102,7 @@ def test_a_refusal_shows_no_text_outside_the_words_of_fal(word):
         ({"Retry-After": "7"}, 7.0),
         ({"Retry-After": "0.5"}, 0.5),
         ({"x-ratelimit-reset": "30"}, 30.0),
+        ({"x-ratelimit-reset": "1790000000"}, None),
         ({"Retry-After": "99999999"}, 3600.0),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
         ({"Retry-After": "-1"}, None),
