@@ -44,6 +44,7 @@ LOG_EVENTS = frozenset(
         "keys.unofficial",
         "ledger.migrated",
         "ledger.recounted",
+        "ledger.trimmed",
         "log.file_closed",
         "log.file_gone",
         "log.gap",

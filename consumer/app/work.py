@@ -19,7 +19,7 @@ from consumer.handlers.submitting import Callbacks, Submitter
 from consumer.ports import FalQueue
 from consumer.readiness import Report
 from consumer.settings import Settings
-from consumer.sweeps import Round, cancel, claims, parked, reconcile, settle
+from consumer.sweeps import Round, cancel, claims, parked, reconcile, retention, settle
 from consumer.trust import TrustedKeySets
 from consumer.worker import Handler, Worker, WorkerLimits
 
@@ -73,6 +73,9 @@ def join(settings: Settings, backends: WorkBackends, parts: Collection[str] = PA
         if handler.name in parts
     ]
     sweeps, notes = _sweeps(backends, shared) if SWEEPS in parts else ([], [])
+    if SWEEPS in parts and settings.ledger_keep_days is not None:
+        old = retention.TrimLedger(backends.ledger, timedelta(days=settings.ledger_keep_days))
+        sweeps.append(Sweep("retention", old.round, retention.BATCH, retention.EVERY))
     for worker in workers:
         waiting = parked.HandleParked(worker, backends.ledger)
         sweeps.append(Sweep(f"parked/{worker.handler.name}", waiting.round, parked.BATCH))

@@ -4,18 +4,21 @@ A SQLite ledger moved to PostgreSQL: every row, in one transaction, counted at t
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Label, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumer.errors import ConfigError, LedgerUnavailable
 from consumer.ledger.engine import is_postgres, ledger_url, open_engine, take_turn, translated
+from consumer.ledger.partitions import ensure_partitions
 from consumer.ledger.schema import check_schema
 from consumer.ledger.sqlite import probe
-from consumer.ledger.tables import metadata
+from consumer.ledger.tables import deliveries, evidence_bodies, facts, metadata
 
+_DAY = 86_400_000_000
 _MAX_ROWS = 2_000
 _MAX_BYTES = 8 * 1024 * 1024
 # What is in memory at once; one row may be larger.
@@ -58,6 +61,7 @@ async def _copy_all(old: AsyncConnection, new: AsyncConnection, tell: Told) -> d
         total = await _count(old, table)
         copied[table.name] = 0
         tell(table.name, 0, total)
+        await _ensure_partitions(old, new, table)
         async for rows in _batches(old, table):
             await _insert(new, table, rows)
             copied[table.name] += len(rows)
@@ -72,7 +76,7 @@ async def _batches(old: AsyncConnection, table: Table) -> AsyncIterator[list[tup
     """Give a table's rows in the order of its key, so many at once as fit."""
     batch: list[tuple[Any, ...]] = []
     size = 0
-    query = select(table).order_by(*table.primary_key)
+    query = select(table, *_dated(table)).order_by(*table.primary_key)
     async with old.stream(query, execution_options={"yield_per": 100}) as rows:
         async for row in rows:
             batch.append(tuple(row))
@@ -87,8 +91,30 @@ async def _batches(old: AsyncConnection, table: Table) -> AsyncIterator[list[tup
 async def _insert(new: AsyncConnection, table: Table, rows: list[tuple[Any, ...]]) -> None:
     # COPY, which SQLAlchemy has no word for: several times faster than INSERT.
     driver: Any = (await new.get_raw_connection()).driver_connection
-    names = [column.name for column in table.columns]
+    names = [column.name for column in (*table.columns, *_dated(table))]
     await driver.copy_records_to_table(table.name, records=rows, columns=names)
+
+
+def _dated(table: Table) -> list[Label[int]]:
+    """Return the time by which PostgreSQL keeps a body: that of its first delivery."""
+    if table is not evidence_bodies:
+        return []
+    first = select(func.min(deliveries.c.received_at)).where(
+        deliveries.c.body_sha256 == evidence_bodies.c.sha256
+    )
+    return [func.coalesce(first.scalar_subquery(), 0).label("kept_at")]
+
+
+async def _ensure_partitions(old: AsyncConnection, new: AsyncConnection, table: Table) -> None:
+    at = {facts: facts.c.at, deliveries: deliveries.c.received_at}.get(table)
+    if table is evidence_bodies:
+        at = deliveries.c.received_at  # of each body one of these
+    if at is None:
+        return
+    # An instant in each month: every day of the span is more than enough.
+    span = (await old.execute(select(func.min(at), func.max(at)))).one()
+    instants = [] if span[0] is None else [*range(span[0], span[1], _DAY), span[1]]
+    await new.run_sync(ensure_partitions, {table.name: instants}, datetime.now(UTC))
 
 
 async def _count(connection: AsyncConnection, table: Table) -> int:

@@ -114,15 +114,15 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, to: str = "head") -> None:
     """Run every step that is missing, inside the caller's transaction; one process at a time."""
     take_turn(connection)
     scripts = _scripts()
     with EnvironmentContext(
         _config(),
         scripts,
-        fn=lambda revision, _context: scripts._upgrade_revs("head", revision),  # noqa: SLF001  as `alembic.command.upgrade` does
-        destination_rev="head",
+        fn=lambda revision, _context: scripts._upgrade_revs(to, revision),  # noqa: SLF001  as `alembic.command.upgrade` does
+        destination_rev=to,
     ) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from consumer.errors import ConfigError, LedgerUnavailable
 from consumer.ledger.engine import ledger_url, open_engine, take_turn, translated
 from consumer.ledger.migration import migrate
+from consumer.ledger.partitions import partitions_of
 from consumer.ledger.schema import check_schema
 from consumer.ledger.sqlite import copy_aside, sync
 from consumer.ledger.store import Ledger
@@ -239,14 +240,7 @@ async def _swap_tables(connection: AsyncConnection) -> None:
     for table in reversed(PROJECTION):
         await connection.exec_driver_sql(f"DROP TABLE {table.name}")
     for table in PROJECTION:
-        for name in (table.name, *await _partitions(connection, table.name)):
-            await connection.exec_driver_sql(f'ALTER TABLE {_SCHEMA}.{name} SET SCHEMA "{home}"')
-
-
-async def _partitions(connection: AsyncConnection, table: str) -> list[str]:
-    query = text(
-        "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid"
-        " WHERE inhparent = to_regclass(:parent)"
-    )
-    found = await connection.execute(query, {"parent": f"{_SCHEMA}.{table}"})
-    return list(found.scalars())
+        new = f"{_SCHEMA}.{table.name}"
+        names = await connection.run_sync(partitions_of, new)
+        for name in (new, *names.values()):
+            await connection.exec_driver_sql(f'ALTER TABLE {name} SET SCHEMA "{home}"')

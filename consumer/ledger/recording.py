@@ -10,7 +10,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    LargeBinary,
+    Text,
+    bindparam,
+    select,
+    text,
+    update,
+)
 
 from consumer.core.fact import Fact
 from consumer.core.lifecycle import join_request, join_result, join_submission
@@ -27,6 +37,7 @@ from consumer.ledger.derived import (
     write_submissions,
 )
 from consumer.ledger.engine import insert_new, upsert
+from consumer.ledger.partitions import BODIES, DELIVERIES, FACTS, ensure_partitions
 from consumer.ledger.prepared import Prepared
 from consumer.ledger.rows import Row
 from consumer.ledger.schedules import keep_schedules
@@ -46,6 +57,7 @@ _KNOWN_FACTS = select(facts.c.id, facts.c.counts).where(among(facts.c.id))
 _KNOWN_DELIVERIES = select(deliveries.c.id, deliveries.c.counts).where(among(deliveries.c.id))
 _KNOWN_RESULTS = select(results.c.subject, results.c.revision).where(among(results.c.subject))
 _KNOWN_KEY_SETS = select(key_sets).where(among(key_sets.c.sha256))
+_KNOWN_BODIES = select(evidence_bodies.c.sha256).where(among(evidence_bodies.c.sha256))
 _KNOWN_LETTERS = select(dead_letters.c.id).where(among(dead_letters.c.id))
 
 
@@ -54,6 +66,18 @@ def counting(column: Column[str]) -> Any:
     return update(column.table).where(column == bindparam("proven")).values(counts=True)
 
 
+def insert_bodies(dialect: str) -> Any:
+    """Return the INSERT of bodies; on PostgreSQL with `kept_at`, by which they are partitioned."""
+    return _INSERT_DATED if dialect == "postgresql" else insert_new(dialect, evidence_bodies)
+
+
+_INSERT_DATED = text(
+    "INSERT INTO evidence_bodies (sha256, body, kept_at) VALUES (:sha256, :body, :kept_at)"
+).bindparams(
+    bindparam("sha256", type_=Text),
+    bindparam("body", type_=LargeBinary),
+    bindparam("kept_at", type_=BigInteger),
+)
 _PROVE_FACT = counting(facts.c.id)
 _PROVE_DELIVERY = counting(deliveries.c.id)
 
@@ -66,7 +90,7 @@ def record_all(
 
     Runs inside the caller's transaction, while no other writer runs.
     """
-    batch = _Batch(connection, entries)
+    batch = _Batch(connection, entries, now)
     batch.write_new_rows()
     batch.fold_proven()
     recorded = [batch.join(entry) for entry in entries]
@@ -80,8 +104,9 @@ def record_all(
 class _Batch:
     """The entries of one transaction, and the rows that they touch as they were before it."""
 
-    def __init__(self, connection: Connection, entries: Sequence[Prepared]) -> None:
+    def __init__(self, connection: Connection, entries: Sequence[Prepared], now: datetime) -> None:
         self._connection = connection
+        self._now = now
         self._facts = _strongest(row for entry in entries for row in entry.fact_rows)
         self._deliveries = _strongest(entry.delivery for entry in entries if entry.delivery)
         self._bodies = {row["sha256"]: row for row in (e.body for e in entries) if row}
@@ -129,9 +154,19 @@ class _Batch:
     def write_new_rows(self) -> None:
         """Insert what is new, and let count what is now proven."""
         dialect = self._connection.dialect.name
+        bodies = self._new_bodies()
+        ensure_partitions(
+            self._connection,
+            {
+                FACTS: (row["at"] for row in self._new_facts.values()),
+                DELIVERIES: (row["received_at"] for row in self._new_deliveries.values()),
+                BODIES: (row["kept_at"] for row in bodies.values() if "kept_at" in row),
+            },
+            self._now,
+        )
         added = (
             (insert_new(dialect, facts), self._new_facts),
-            (insert_new(dialect, evidence_bodies), self._bodies if self._new_deliveries else {}),
+            (insert_bodies(dialect), bodies),
             (insert_new(dialect, deliveries), self._new_deliveries),
             (insert_new(dialect, results), self._new_results),
             (upsert(dialect, key_sets, "fetched_at"), self._new_key_sets),
@@ -146,6 +181,19 @@ class _Batch:
         ):
             if ids:
                 self._connection.execute(statement, [{"proven": name} for name in ids])
+
+    def _new_bodies(self) -> dict[str, Row]:
+        """Return the bodies of new deliveries; on SQLite those that are there may be among them."""
+        if not self._new_deliveries or self._connection.dialect.name != "postgresql":
+            return self._bodies if self._new_deliveries else {}
+        # No index there holds a body's hash over all months.
+        known = {row.sha256 for row in self._read(_KNOWN_BODIES, self._bodies)}
+        found: dict[str, Row] = {}
+        for row in self._new_deliveries.values():
+            name = row["body_sha256"]
+            if name in self._bodies and name not in known and name not in found:
+                found[name] = self._bodies[name] | {"kept_at": row["received_at"]}
+        return found
 
     def fold_proven(self) -> None:
         """Derive anew what has a fact that counts only now: a join cannot take back."""

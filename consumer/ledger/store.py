@@ -34,6 +34,7 @@ from consumer.ledger.operational_rows import claim_row, parked_row
 from consumer.ledger.prepared import Prepared, prepare
 from consumer.ledger.recording import record_all
 from consumer.ledger.recounting import recount_some
+from consumer.ledger.retention import find_before, remove_old
 from consumer.ledger.schema import check_schema
 from consumer.ledger.sqlite import Place, probe
 from consumer.ledger.writer import Writer
@@ -133,6 +134,16 @@ class Ledger:
             if not found:
                 return changed
             changed += found
+
+    async def trim(self, keep: timedelta) -> int:
+        """As the port says."""
+        before, found = await self._read(
+            lambda connection: find_before(connection, self._now(connection) - keep)
+        )
+        removed: int = await self._writer.write(
+            lambda connection: remove_old(connection, found, before), ()
+        )
+        return removed
 
     async def request(self, request_id: str) -> Request | None:
         """As the port says."""

@@ -5,6 +5,10 @@ Two families that must not be mixed. The projection comes from events alone, so 
 replay rebuilds it. The operational tables (schedules, parked, claims, stamps) are ours
 and survive a rebuild. Instants are microseconds since 1970 in UTC, numbers out of
 payloads are never columns, and what must come back byte for byte is binary.
+
+On PostgreSQL facts, deliveries and evidence_bodies are partitioned by month (`partitions`):
+their keys there hold the time as well, a body has `kept_at`, and nothing refers to them. That
+an id is there once is held by looking, while the writers' turn is one's own.
 """
 
 from typing import Any
@@ -180,6 +184,7 @@ deliveries = Table(
     _claim_of("counts"),
     CheckConstraint("request_id <> '' AND signature <> ''", name="signed"),
     Index("ix_deliveries_request", "request_id", "received_at"),
+    Index("ix_deliveries_body", "body_sha256"),
     Index("ix_deliveries_unproven", "user_id", **_where(UNPROVEN)),
 )
 

@@ -162,6 +162,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def trim(self, keep: timedelta) -> int:
+        """
+        Remove some facts and evidence older than `keep`, of requests that are over and were not
+        heard of since; return how much, 0 when none is left. Rows of requests, results stay.
+        """
+        ...
+
     # claims
     async def claim(self, claim: Claim) -> Claim:
         """

@@ -35,6 +35,7 @@ from consumer.settings.values import (
     parse_address,
     parse_bool,
     parse_console,
+    parse_days,
     parse_log_url,
     parse_span,
     seconds,
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     topic_prefix: Annotated[str, TopicPrefix] = "fal."
     ledger_url: Annotated[SecretStr, LedgerUrl] = SecretStr("sqlite:")  # may hold a password
     ledger_password_file: File | None = None
+    ledger_keep_days: Annotated[int | None, BeforeValidator(parse_days)] = None
     jwks_url: Url = "https://rest.fal.ai/.well-known/jwks.json"
     queue_url: Url = "https://queue.fal.run"
     api_url: Url = "https://api.fal.ai/v1"

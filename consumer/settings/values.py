@@ -137,6 +137,17 @@ def parse_span(value: Any) -> timedelta | None:
     return timedelta(seconds=seconds)
 
 
+def parse_days(value: Any) -> int | None:
+    """Return a number of days, or None for no end."""
+    if value is None:
+        return None
+    expected = "a whole number of days from 1 to 36500"
+    text = str(value) if type(value) is int else _text(value, expected)
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 36500):
+        raise ValueError(expected)
+    return int(text)
+
+
 def parse_bool(value: Any) -> bool:
     """Return a boolean, of `true`/`false`, `yes`/`no`, `on`/`off`, `1`/`0`."""
     if isinstance(value, bool):

@@ -90,6 +90,10 @@ class MemoryLedger:
         self._derive(names, sorted({f.submission_id for f in unproven if f.submission_id}))
         return len(names)
 
+    async def trim(self, keep: timedelta) -> int:
+        """As the port says."""
+        return self._called().trim(self._clock() - keep)
+
     async def request(self, request_id: str) -> Request | None:
         """As the port says."""
         return self._called().requests.get(storable(request_id))

@@ -14,13 +14,14 @@ from typing import Any
 from consumer.core.fact import Fact
 from consumer.core.lifecycle import join_request, join_result, join_submission
 from consumer.core.projection import DeadLetterEntry, Entry, Evidence, KeySetEntry, ResultEntry
-from consumer.core.standing import ENDS, Request, Submission
+from consumer.core.standing import ENDS, Request, Submission, SubmissionState
 from consumer.core.text import parse_json, storable, storable_json
 from consumer.errors import UndecodableEvent
 from consumer.ports import Claim, ClaimKind, Parked, Planner, StampKind
 
 MAX_SPAN = timedelta(hours=48)
 _MAX_REVISION = 2**63 - 1
+_BEGUN = frozenset({SubmissionState.INTENDED, SubmissionState.SENDING, SubmissionState.UNKNOWN})
 
 
 @dataclass(slots=True)
@@ -77,6 +78,40 @@ class MemoryRows:
             submission = self._folded_submission(name)
             if submission is not None:
                 self.submissions[name] = submission
+
+    def trim(self, before: datetime) -> int:
+        """Forget facts and evidence from before, of requests and submissions that are over."""
+        facts = [fact for fact in self.facts.values() if fact.at < before]
+        evidence = [item for item in self.evidence.values() if item.received_at < before]
+        old_facts = [
+            fact.id
+            for fact in facts
+            if fact.counts and not self._is_kept(fact.request_id, fact.submission_id, before)
+        ]
+        old_evidence = [
+            item.id
+            for item in evidence
+            if item.counts and not self._is_kept(item.request_id, "", before)
+        ]
+        for name in old_facts:
+            del self.facts[name]
+        for name in old_evidence:
+            del self.evidence[name]
+        return len(old_facts) + len(old_evidence)
+
+    def _is_kept(self, request_id: str, submission_id: str, before: datetime) -> bool:
+        ours = self.submissions.get(submission_id)
+        names = {request_id, ours.request.value if ours and ours.request else ""} - {""}
+        unproven = {fact.request_id for fact in self.facts.values() if not fact.counts} - {""}
+        if request_id in unproven:
+            return True
+        held = [self.requests[name] for name in names if name in self.requests]
+        if any(request.is_open or request.last_at >= before for request in held):
+            return True
+        if ours is None:
+            return False
+        has_ended = ours.state is SubmissionState.SUBMITTED or ours.result is not None
+        return not has_ended or ours.state in _BEGUN or ours.last_at >= before
 
     def _folded_request(self, name: str) -> Request | None:
         held: Request | None = None

@@ -43,6 +43,7 @@ DEFAULTS = {
     "FAL_CONSUMER_TOPIC_PREFIX": "fal.",
     "FAL_CONSUMER_LEDGER_URL": "sqlite:",
     "FAL_CONSUMER_LEDGER_PASSWORD_FILE": "",
+    "FAL_CONSUMER_LEDGER_KEEP_DAYS": "",
     "FAL_CONSUMER_JWKS_URL": "https://rest.fal.ai/.well-known/jwks.json",
     "FAL_CONSUMER_QUEUE_URL": "https://queue.fal.run",
     "FAL_CONSUMER_API_URL": "https://api.fal.ai/v1",

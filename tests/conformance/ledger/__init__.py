@@ -13,6 +13,7 @@ from tests.conformance.ledger import (
     parking,
     reading,
     recording,
+    retention,
     schedules,
     stamping,
 )
@@ -36,7 +37,16 @@ __all__ = [
 
 SUITE = [
     promise
-    for module in (recording, evidence, reading, claims, schedules, parking, stamping)
+    for module in (
+        recording,
+        evidence,
+        reading,
+        claims,
+        schedules,
+        parking,
+        stamping,
+        retention,
+    )
     for promise in vars(module).values()
     if asyncio.iscoroutinefunction(promise) and promise.__module__ == module.__name__
 ]

@@ -67,3 +67,14 @@ async def due(ledger: Ledger, schedule="check") -> list[str]:
     """Lease and give back what is due, and return its subjects."""
     taken = await ledger.take_due(schedule, limit=100, lease=timedelta(0))
     return [row.subject for row in taken]
+
+
+async def trimmed(ledger: Ledger, keep: timedelta) -> None:
+    """Remove what is older, until nothing is left to remove."""
+    while await ledger.trim(keep):
+        pass
+
+
+async def held(ledger: Ledger, subject: str) -> tuple[int, int]:
+    """Return how many facts and deliveries there are of a subject."""
+    return len(await ledger.timeline(subject)), len(await ledger.evidence(subject))
