@@ -25,7 +25,7 @@ async def test_jobs_end_although_the_database_is_killed_and_stopped(tmp_path, ow
                 await server.come_back()
 
             async def all_ended():
-                books = stage.simulator.books().requests
+                books = list(stage.simulator.books().requests)
                 found = [await stage.request(request_id) for request_id in books]
                 return len(books) == 5 and all(r and r.result and not r.is_open for r in found)
 
