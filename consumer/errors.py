@@ -19,11 +19,13 @@ is computed here and nowhere else, and never holds a body, key, signature or tok
     ├─ BadToken                 a callback token that proves nothing
     ├─ BadKeySet                a JWKS document without one usable key
     ├─ RecordRefused            the log will never take this record
+    ├─ CommandRefused           a command that was not carried out; its sender must act
     ├─ Unavailable              the world's fault; trying again may help
     │  ├─ KeysUnavailable
     │  ├─ LogUnavailable
     │  ├─ LedgerUnavailable
-    │  └─ FalUnavailable
+    │  ├─ FalUnavailable
+    │  └─ NoService             nobody works on the data folder
     ├─ FalRefused               fal understood and said no; trying again will not help
     ├─ SchemaDrift              fal answered something this version does not know
     └─ InvariantBroken          our fault
@@ -210,6 +212,24 @@ class RecordRefused(ConsumerError):
         return f"{self.topic}: {self.problem}"
 
 
+class CommandRefused(ConsumerError):
+    """
+    A command was not carried out. `reason` is a word, `problem` a sentence where there is one;
+    `state` is what a submission ended in: refused, cancelled or lost.
+    """
+
+    code = "command_refused"
+
+    def __init__(self, reason: str, problem: str = "", *, state: str = "refused") -> None:
+        super().__init__(reason, problem, state)
+        self.reason = reason
+        self.problem = problem
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.problem or self.reason}"
+
+
 class Unavailable(ConsumerError):
     """
     The world's fault: trying again may help. `retry_after_s` is set when the other side named it.
@@ -258,6 +278,21 @@ class FalUnavailable(Unavailable):
 
     def __str__(self) -> str:
         return f"{super().__str__()}{f' ({self.came})' if self.came else ''}"
+
+
+class NoService(Unavailable):
+    """No service works on the data folder; `is_asked`: a command of ours waits there for one."""
+
+    code = "no_service"
+
+    def __init__(self, folder: str, *, is_asked: bool = False) -> None:
+        gone = "`serve` (on Kafka `work`) has stopped meanwhile"
+        super().__init__(gone if is_asked else f"no `fal-consumer serve` runs on {folder}")
+        self.folder = folder
+        self.is_asked = is_asked
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 class FalRefused(ConsumerError):

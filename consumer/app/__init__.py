@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from consumer.app.checking import CheckRow, check
-    from consumer.app.reading import open_ledger, open_log, token_secrets_of
+    from consumer.app.reading import open_desk, open_ledger, open_log, token_secrets_of
     from consumer.app.service import Service, open_service
     from consumer.app.values import utc_now
     from consumer.simulator import Simulator, SimulatorConfig
@@ -24,6 +24,7 @@ __all__ = [
     "Simulator",
     "SimulatorConfig",
     "check",
+    "open_desk",
     "open_ledger",
     "open_log",
     "open_service",
@@ -37,6 +38,7 @@ _HOMES = {
     "Simulator": "consumer.simulator",
     "SimulatorConfig": "consumer.simulator",
     "check": "consumer.app.checking",
+    "open_desk": "consumer.app.reading",
     "open_ledger": "consumer.app.reading",
     "open_log": "consumer.app.reading",
     "open_service": "consumer.app.service",

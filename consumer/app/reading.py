@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from consumer.app.cluster import open_kafka_log
 from consumer.app.values import log_limits, plan_of, policies_of, token_secrets, utc_now
+from consumer.commanding.desk import Desk, require_service
 from consumer.errors import ConfigError
 from consumer.folder import DataFolder
 from consumer.log.embedded import EmbeddedLog
@@ -50,6 +51,21 @@ async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
     plan = partial(plan_of, policies_of(settings))
     async with Ledger.open(ledger_place(settings), plan=plan, clock=utc_now) as ledger:
         yield ledger
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """
+    Open the folder of a running service, or Kafka and PostgreSQL, for one command.
+
+    Raises NoService where nobody works on the folder.
+    """
+    is_shared = not settings.is_sqlite and not settings.is_embedded
+    folder = None if is_shared else DataFolder(settings.data_dir)
+    if folder is not None:
+        require_service(folder)
+    async with open_log(settings) as log, open_ledger(settings) as ledger:
+        yield Desk(log, ledger, folder)
 
 
 def token_secrets_of(settings: Settings) -> tuple[bytes, ...]:

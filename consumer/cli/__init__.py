@@ -42,6 +42,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("submit", "submit.submit", "Submit a job, once, and follow it."),
         Verb("track", "asking.track", "Follow a request that somebody else submitted."),
         Verb("cancel", "asking.cancel", "Ask fal to stop a request."),
+        Verb("mcp", "mcp.mcp", "Let agents do all that, as tools (Model Context Protocol)."),
         Verb("callback-url", "callback.callback_url", "Print a webhook address for your own jobs."),
     ),
     "Find out": (

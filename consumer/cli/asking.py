@@ -1,21 +1,20 @@
 """`track` and `cancel`: asking a running `serve` about a request, and waiting for its answer."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
 
-from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters
+from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
 from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, tags_of, with_settings
 from consumer.cli.terminal import Failed, Narrator, print_json
-from consumer.core.event import Event, Topic, decode
-from consumer.core.fact import Fact, FactName, Witness, fact_from
-from consumer.core.standing import State
-from consumer.errors import EventError
-from consumer.ports import Ledger, Record
+from consumer.commanding.cancelling import Cancelled, cancel_by
+from consumer.commanding.desk import facts_about
+from consumer.core.event import Event
+from consumer.core.fact import FactName, Witness
+from consumer.errors import CommandRefused
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
@@ -79,38 +78,12 @@ async def _track(settings: "Settings", command: Event) -> None:
             while True:
                 news = await desk.look()
                 refuse_dead_letters(news, command)
-                facts = _facts(news, {command.subject})
+                facts = facts_about(news, {command.subject})
                 if any(
                     fact.name is FactName.TRACKED and fact.witness is Witness.COMMAND
                     for fact in facts
                 ):
                     return
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancelled:
-    """What became of a cancel: a word for programs, a sentence for people."""
-
-    outcome: str
-    sentence: str
-    is_on_its_way: bool
-
-
-_OUTCOMES = {
-    FactName.CANCELLED: _Cancelled("removed", "fal took it out of the queue", is_on_its_way=True),
-    FactName.CANCEL_ACCEPTED: _Cancelled(
-        "asked", "fal was asked to stop it; it is followed to its end", is_on_its_way=True
-    ),
-    FactName.CANCEL_REFUSED: _Cancelled(
-        "refused", "fal no longer cancels it: it is done, or unknown there", is_on_its_way=False
-    ),
-    FactName.CANCEL_REMEMBERED: _Cancelled(
-        "remembered",
-        "its request id is not known yet; fal is asked as soon as it is",
-        is_on_its_way=True,
-    ),
-    FactName.STOPPED: _Cancelled("stopped", "it is never sent to fal", is_on_its_way=True),
-}
 
 
 @click.command(cls=Explained, example="fal-consumer cancel 019f6af7-3088-7f03-b97d-84fec4a3ce12")
@@ -134,60 +107,14 @@ def cancel(settings: "Settings", *, subject: str, as_json: bool) -> None:
     click.get_current_context().exit(0 if found.is_on_its_way else 1)
 
 
-async def _cancel(settings: "Settings", command: Event) -> _Cancelled:
+async def _cancel(settings: "Settings", command: Event) -> Cancelled:
     async with open_desk(settings) as desk:
-        ended = await _ended(desk.ledger, command.subject)
-        if ended is not None:
-            return ended
         with Narrator() as narrator:
-            narrator.step("handing it over")
-            await desk.ask(command)
-            narrator.step("waiting for what fal says")
-            return await _answer(desk, command)
-
-
-async def _answer(desk: Desk, command: Event) -> _Cancelled:
-    while True:
-        news = await desk.look()
-        refuse_dead_letters(news, command)
-        names = await _names(desk.ledger, command.subject)
-        for fact in _facts(news, names):
-            if fact.name in _OUTCOMES:
-                return _OUTCOMES[fact.name]
-        ended = await _ended(desk.ledger, command.subject)
-        if ended is not None:
-            return ended
-
-
-async def _names(ledger: Ledger, subject: str) -> set[str]:
-    """Return the ids under which facts about the subject may appear."""
-    submission = await ledger.submission(subject)
-    bound = submission.request.value if submission and submission.request else ""
-    return {subject, bound} - {""}
-
-
-async def _ended(ledger: Ledger, subject: str) -> _Cancelled | None:
-    """Return that there is nothing left to cancel, or None."""
-    for name in await _names(ledger, subject):
-        request = await ledger.request(name)
-        if request is not None and request.end is not None:
-            state = request.end.state
-            is_cancelled = state is State.CANCELLED
-            return _Cancelled("ended", f"it has ended: {state.value}", is_cancelled)
-    return None
-
-
-def _facts(news: Sequence[Record], subjects: set[str]) -> list[Fact]:
-    """Return the facts about these subjects among the records; what is unreadable is no answer."""
-    facts = []
-    for record in news:
-        if record.position.topic is not Topic.LIFECYCLE or record.key not in subjects:
-            continue
-        try:
-            facts.append(fact_from(decode(record.headers, record.value)))
-        except EventError:
-            continue
-    return facts
+            narrator.step("handing it over, and waiting for what fal says")
+            try:
+                return await cancel_by(desk, command)
+            except CommandRefused as exc:
+                raise Failed(str(exc), remedy(exc.reason)) from exc
 
 
 async def _within_patience(work: Coroutine[Any, Any, Answer], subject: str) -> Answer:

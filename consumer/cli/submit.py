@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from consumer.cli.following import Desk, command_of, open_desk, refuse_dead_letters, remedy
+from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
 from consumer.cli.setup import Explained, content, log_to_stderr, run_loop, tags_of, with_settings
 from consumer.cli.terminal import (
     Failed,
@@ -20,11 +20,14 @@ from consumer.cli.terminal import (
     short_span,
     word,
 )
+from consumer.commanding.desk import Desk
+from consumer.commanding.submitting import Progress, progress_of
 from consumer.core.command import Submit, parse_command, submission_id_of
 from consumer.core.event import Event, format_time, parse_time
 from consumer.core.result import Result
-from consumer.core.standing import Request, Submission, SubmissionState
+from consumer.core.standing import Request, Submission
 from consumer.core.text import parse_json
+from consumer.errors import CommandRefused
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
@@ -179,28 +182,27 @@ async def _sent(desk: Desk, errand: Errand, narrator: Narrator) -> Submission:
     while True:
         refuse_dead_letters(await desk.look(), errand.command)
         submission = await desk.ledger.submission(errand.submission_id)
-        if submission is None:
-            continue
-        if submission.input_sha256 not in ("", errand.input_sha256):
-            reason = "command_conflict"
-            raise Failed("refused: this --id was used with another input", remedy(reason))
-        state = submission.state
-        if submission.request is not None and state is SubmissionState.SUBMITTED:
+        try:
+            progress = progress_of(submission, errand.input_sha256)
+        except CommandRefused as exc:
+            raise _failed(exc, errand) from exc
+        if submission is not None and progress is Progress.SENT:
             return submission
-        if state is SubmissionState.REFUSED:
-            reason = submission.reason
-            raise Failed(f"refused: {reason}", remedy(reason) or _look_hint(errand))
-        if state in (SubmissionState.CANCELLED, SubmissionState.LOST):
-            raise Failed(f"{state.value}: {submission.reason}", _look_hint(errand))
-        if state is SubmissionState.UNKNOWN and not errand.waits:
+        if progress is Progress.UNKNOWN and not errand.waits:
             raise Failed(
                 "fal did not answer clearly: the job may exist, and is not sent again",
                 f"`serve` goes on looking for it; {_look_hint(errand)}",
             )
-        if state is SubmissionState.UNKNOWN:
+        if progress is Progress.UNKNOWN:
             narrator.say("fal did not answer clearly; looking for the job")
-        else:
+        elif progress is Progress.SENDING:
             narrator.step("sending it to fal")
+
+
+def _failed(refusal: CommandRefused, errand: Errand) -> Failed:
+    if refusal.reason == "command_conflict":
+        return Failed("refused: this --id was used with another input", remedy(refusal.reason))
+    return Failed(str(refusal), remedy(refusal.reason) or _look_hint(errand))
 
 
 async def _ended(desk: Desk, request_id: str, narrator: Narrator) -> Request:

@@ -79,6 +79,14 @@ def parse_tokens(text: str) -> tuple[ConsoleToken, ...]:
     return tuple(tokens.values())
 
 
+def find_token(tokens: Sequence[ConsoleToken], given: str) -> ConsoleToken | None:
+    """Return the token of which `given` is the secret, or None."""
+    digest = sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+    # Every token is compared, so that the time tells nothing about which one came close.
+    found = [token for token in tokens if compare_digest(token.digest, digest)]
+    return found[0] if found else None
+
+
 @asynccontextmanager
 async def serve_console(
     address: tuple[str, int],
@@ -163,12 +171,10 @@ def _challenge(status: int) -> dict[str, str]:
 def _require_token(request: web.Request, tokens: Sequence[ConsoleToken]) -> ConsoleToken:
     """Return the token that the request bears. Raises HTTPUnauthorized."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    digest = sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
-    # Every token is compared, so that the time tells nothing about which one came close.
-    found = [token for token in tokens if compare_digest(token.digest, digest)]
-    if scheme.lower() != "bearer" or not found:
+    found = find_token(tokens, given)
+    if scheme.lower() != "bearer" or found is None:
         raise web.HTTPUnauthorized
-    return found[0]
+    return found
 
 
 def _maybe_token(line: str) -> ConsoleToken | None:

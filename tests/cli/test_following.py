@@ -5,6 +5,7 @@ import pytest
 from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
 from consumer.cli.terminal import Failed
 from consumer.core.event import NewRecord, Topic, encode
+from consumer.errors import NoService
 from consumer.folder import DataFolder
 from consumer.ledger.migration import migrate
 from consumer.log.embedded import EmbeddedLog
@@ -73,7 +74,7 @@ async def test_a_serve_that_goes_is_noticed(settings):
         desk = await desk_of.__aenter__()
     try:
         await desk.ask(cancel())
-        with pytest.raises(Failed, match="stopped meanwhile"):
+        with pytest.raises(NoService, match="stopped meanwhile"):
             await desk.look()
     finally:
         await desk_of.__aexit__(None, None, None)
