@@ -4,6 +4,7 @@ Errors as an agent reads them: what is wrong, and what to do next. Pure.
 No text of fal's, no value that was given and no key is ever quoted.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from consumer.errors import (
     RecordRefused,
     SchemaDrift,
 )
+
+_FIELD = re.compile(r"[a-z_]{1,40}")
 
 
 class ToolFailed(Exception):
@@ -96,11 +99,16 @@ def mistakes_of(error: ValidationError) -> str:
     """Return what is wrong with arguments, field by field, without a value."""
     found = []
     for one in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
-        where = ".".join(str(part) for part in one["loc"])[:100] or "arguments"
+        where = ".".join(map(_part, one["loc"])) or "arguments"
         found.append(f"{where}: {one['msg'].removeprefix('Value error, ')}")
     more = error.error_count() - len(found)
     tail = f"; and {more} more" if more > 0 else ""
     return f"Nothing was asked: the arguments are not usable. {'; '.join(found)}{tail}."
+
+
+def _part(part: int | str) -> str:
+    """Return a step of the way to a mistake: a field of ours, a number, or a name not repeated."""
+    return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "…"
 
 
 def _unavailable(error: FalUnavailable) -> str:
@@ -111,6 +119,8 @@ def _unavailable(error: FalUnavailable) -> str:
 def _refused(http_status: int, reason: str) -> str:
     if reason in _REFUSALS:
         return _REFUSALS[reason]
+    if http_status == 401:
+        return _REFUSALS["unauthorized"]
     if http_status == 404:
         return _REFUSALS["unknown_endpoint"]
     if http_status == 403:

@@ -33,6 +33,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _MAX_CONNECTIONS = 256
 _IDLE_S = 75
+_BACKLOG = 128
 
 Holder = tuple[str, AgentRole]
 """The name and the role of a token."""
@@ -134,7 +135,7 @@ def _listener(door: Door) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((door.host, door.port))
-        listener.set_inheritable(False)
+        listener.listen(_BACKLOG)  # whoever is told the URL can connect at once
     except BaseException:
         listener.close()
         raise

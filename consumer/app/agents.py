@@ -10,8 +10,7 @@ from consumer.agents.recorded import Recorded
 from consumer.agents.server import AgentRole
 from consumer.agents.serving import Door, Holder, serve_http, serve_stdio
 from consumer.agents.tools import Tool, tools_of
-from consumer.app.backends import fal_credential
-from consumer.app.edges import console_tokens
+from consumer.app.credentials import console_tokens, fal_credential
 from consumer.app.reading import open_desk
 from consumer.app.values import utc_now
 from consumer.console.api import find_token

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from consumer.app.credentials import fal_credential
 from consumer.app.ledgers import has_recorded, open_own_ledger
 from consumer.app.logs import OpenLog, open_log_of
 from consumer.app.opening import Opening
@@ -14,7 +15,6 @@ from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
 from consumer.fal import FalQueueClient, open_fal
-from consumer.fal.credentials import Credential, file_credential, fixed_credential
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
 from consumer.jwks import JwksKeys, KeyParts, KeySource
@@ -108,15 +108,6 @@ async def open_backends(opening: Opening) -> Backends:
         fal=await _maybe_fal(settings, metrics, stack),
         has_lost_ledger=is_new and await has_recorded(events.log),
     )
-
-
-def fal_credential(settings: Settings) -> Credential | None:
-    """Return the configured fal credential, or None."""
-    if settings.fal_key_file is not None:
-        return file_credential(settings.fal_key_file)
-    if settings.fal_key is not None:
-        return fixed_credential(settings.fal_key.get_secret_value())
-    return None
 
 
 async def _maybe_fal(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4
 
-from consumer.app.backends import OFFICIAL_JWKS, fal_credential
+from consumer.app.backends import OFFICIAL_JWKS
+from consumer.app.credentials import fal_credential
 from consumer.app.ledgers import ledger_place
 from consumer.app.spooling import spool_finding
 from consumer.app.values import token_secrets, utc_now

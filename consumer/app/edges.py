@@ -1,14 +1,13 @@
 """The sockets: the receiver in public, the console on loopback."""
 
-import secrets
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from consumer.app.backends import Backends
+from consumer.app.credentials import console_tokens
 from consumer.app.opening import Opening
-from consumer.console.api import ConsoleToken, parse_tokens, serve_console
+from consumer.console.api import serve_console
 from consumer.errors import ConfigError
-from consumer.folder import DataFolder
 from consumer.readiness import Readiness
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
 from consumer.receiving.limits import MIB, ReceiverLimits
@@ -62,14 +61,6 @@ async def open_console(opening: Opening, backends: Backends, readiness: Readines
     except OSError as exc:
         problem = f"{address.host}:{address.port} cannot be had ({exc.strerror or exc})"
         raise ConfigError([f"FAL_CONSUMER_CONSOLE_LISTEN: {problem}"]) from exc
-
-
-def console_tokens(settings: Settings, folder: DataFolder) -> tuple[ConsoleToken, ...]:
-    """Return the named tokens, made at first start where none are configured. ConfigError."""
-    path = settings.console_tokens_file or folder.made_secret(
-        folder.console_tokens, line=f"admin:operate:{secrets.token_urlsafe(32)}"
-    )
-    return parse_tokens(path.read_text(encoding="utf-8"))
 
 
 def _in_url(host: str) -> str:

@@ -1,13 +1,14 @@
 """The tools over a simulated fal, asked by the SDK's own client in this process."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult
+from mcp.server.lowlevel import Server
+from mcp_types import Tool
 
 from consumer.agents.direct import Direct
 from consumer.agents.reading import Reading
@@ -24,19 +25,32 @@ UNKNOWN = "019f7085-1439-7320-9a28-939d54dfcee5"
 
 @dataclass
 class Agent:
-    """What an agent can do: list tools and call them."""
+    """What an agent can do: list tools and call them, each time over a client of its own."""
 
-    client: Client
+    server: Server[Any]
+    mode: str = "auto"
+
+    def client(self) -> Client:
+        """Return a client, to be entered."""
+        return Client(self.server, mode=self.mode)
+
+    async def listed(self) -> dict[str, Tool]:
+        """List the tools, by name."""
+        async with self.client() as client:
+            return {tool.name: tool for tool in (await client.list_tools()).tools}
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool; its structured answer."""
-        result = await self.client.call_tool(tool, arguments)
+        """Call a tool; its structured answer, which is also there as text."""
+        async with self.client() as client:
+            result = await client.call_tool(tool, arguments)
         assert not result.is_error, result.content[0].text
+        assert json.loads(result.content[0].text).keys() == result.structured_content.keys()
         return result.structured_content
 
     async def refused(self, tool: str, **arguments: Any) -> str:
         """Call a tool that must fail; the sentence it is told."""
-        result: CallToolResult = await self.client.call_tool(tool, arguments)
+        async with self.client() as client:
+            result = await client.call_tool(tool, arguments)
         assert result.is_error, result.structured_content
         (block,) = result.content
         return block.text
@@ -66,26 +80,13 @@ async def direct(fal: FalClient) -> AsyncIterator[Direct]:
     await changing.drain()
 
 
-OpenAgent = Callable[..., Any]
+def agent_of(fal: FalClient, changing: Any, role: AgentRole = AgentRole.OPERATE) -> Agent:
+    """Return an agent on the tools over this client, with this role."""
+    joined = ToolServer(tools_of(Reading(fal), changing), lambda _context: role)
+    return Agent(joined.server(is_recorded=changing.is_recorded))
 
 
 @pytest.fixture
-async def open_agent() -> AsyncIterator[OpenAgent]:
-    """Open an agent on tools, by default with the role operate; closed when the test ends."""
-    async with AsyncExitStack() as stack:
-
-        async def open_it(
-            fal: FalClient, changing: Any, role: AgentRole = AgentRole.OPERATE, **more: Any
-        ) -> Agent:
-            joined = ToolServer(tools_of(Reading(fal), changing), lambda _context: role)
-            server = joined.server(is_recorded=changing.is_recorded)
-            client = Client(server, raise_exceptions=True, **more)
-            return Agent(await stack.enter_async_context(client))
-
-        yield open_it
-
-
-@pytest.fixture
-async def agent(open_agent: OpenAgent, fal: FalClient, direct: Direct) -> Agent:
+def agent(fal: FalClient, direct: Direct) -> Agent:
     """An agent whose changes go straight to fal."""
-    return await open_agent(fal, direct)
+    return agent_of(fal, direct)

@@ -7,8 +7,8 @@ import pytest
 from consumer.agents import direct as direct_module
 from consumer.fal import FalAddresses, FalParts, open_client
 from consumer.simulator import Fault, Operation
-from tests.agents.conftest import ENDPOINT, KEY, UNKNOWN
-from tests.fal.conftest import QUICK, CannedServer, serving
+from tests.agents.conftest import ENDPOINT, KEY, UNKNOWN, agent_of
+from tests.fal.conftest import QUICK, Canned, CannedServer, serving
 
 HOSTILE = [
     "../..",
@@ -122,19 +122,24 @@ async def test_what_was_sent_is_never_forgotten(agent, monkeypatch, simulator):
     assert 1 == len(simulator.books().requests)
 
 
-async def test_an_agent_that_leaves_does_not_cut_a_paid_call(direct, agent, simulator):
+async def test_an_agent_that_leaves_does_not_cut_a_paid_call():
     """A call that its agent gives up goes on, and its id still gives the one request."""
+    canned = CannedServer()
+    canned.answer(Canned(body=b'{"request_id": "%s"}' % UNKNOWN.encode(), fault="hang"))
     arguments = {"endpoint": ENDPOINT, "input": {}, "command_id": "order-20"}
-    simulator.plan_faults(Operation.SUBMIT, Fault.SLOW, 1)
-    leaving = asyncio.create_task(agent.call("FAL_AI_SUBMIT", **arguments))
-    while "order-20" not in direct._sent:
-        await asyncio.sleep(0)
+    async with serving(canned.handle) as url:
+        addresses = FalAddresses(url, url, url)
+        async with open_client(KEY, addresses, FalParts(QUICK)) as fal:
+            agent = agent_of(fal, direct_module.Direct(fal))
+            leaving = asyncio.create_task(agent.call("FAL_AI_SUBMIT", **arguments))
+            await canned.hung.wait()
 
-    leaving.cancel()
-    await asyncio.gather(leaving, return_exceptions=True)
-    sent = await agent.call("FAL_AI_SUBMIT", **arguments)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            canned.let_go.set()
+            sent = await agent.call("FAL_AI_SUBMIT", **arguments)
 
-    assert [sent["request_id"]] == list(simulator.books().requests)
+    assert (UNKNOWN, 1) == (sent["request_id"], len(canned.seen))
 
 
 async def test_cancels_have_distinct_outcomes(agent):
@@ -185,11 +190,11 @@ async def test_progress_is_told_where_it_is_asked_for(agent):
     async def hear(progress, _total, message):
         told.append((progress, message))
 
-    result = await agent.client.call_tool(
-        "FAL_AI_QUEUE_GET_STATUS_STREAM",
-        {"endpoint": ENDPOINT, "request_id": await submitted(agent)},
-        progress_callback=hear,
-    )
+    arguments = {"endpoint": ENDPOINT, "request_id": await submitted(agent)}
+    async with agent.client() as client:
+        result = await client.call_tool(
+            "FAL_AI_QUEUE_GET_STATUS_STREAM", arguments, progress_callback=hear
+        )
 
     states = result.structured_content["states"]
     assert len(states) == len(told)
@@ -272,13 +277,13 @@ async def test_keys_have_an_age(agent):
 
 
 @pytest.mark.parametrize("endpoint", HOSTILE)
-async def test_hostile_ids_cause_no_call(open_agent, endpoint):
+async def test_hostile_ids_cause_no_call(endpoint):
     """An id outside its grammar is told to the agent, and fal hears nothing."""
     canned = CannedServer()
     async with serving(canned.handle) as url:
         addresses = FalAddresses(url, url, url)
         async with open_client(KEY, addresses, FalParts(QUICK)) as fal:
-            agent = await open_agent(fal, direct_module.Direct(fal))
+            agent = agent_of(fal, direct_module.Direct(fal))
             ids = {"endpoint": endpoint, "request_id": UNKNOWN}
             said = [
                 await agent.refused("FAL_AI_SUBMIT", endpoint=endpoint, input={}),
@@ -310,11 +315,11 @@ async def test_an_unknown_request_is_told_what_to_check(agent):
     assert "fal knows no request of this id" in said
 
 
-async def test_no_key_ever_reaches_an_agent(open_agent, simulator):
+async def test_no_key_ever_reaches_an_agent(simulator):
     """A refused key is told as such, without a part of it."""
     addresses = FalAddresses(simulator.url, simulator.platform_url, simulator.jwks_url)
     async with open_client("wrong-id:wrong-secret", addresses, FalParts(QUICK)) as fal:
-        agent = await open_agent(fal, direct_module.Direct(fal))
+        agent = agent_of(fal, direct_module.Direct(fal))
         said = [
             await agent.refused("FAL_AI_SUBMIT", endpoint=ENDPOINT, input={}),
             await agent.refused("FAL_AI_GET_PRICING", endpoints=[ENDPOINT]),
@@ -325,12 +330,10 @@ async def test_no_key_ever_reaches_an_agent(open_agent, simulator):
 
 
 async def test_trouble_at_fal_is_a_sentence(agent, simulator):
-    """fal that does not answer is told with what to do."""
+    """Fal that does not answer is told with what to do."""
     request_id = await submitted(agent, "stuck")
     simulator.plan_faults(Operation.STATUS, Fault.NGINX_502, 50)
 
     said = await agent.refused("FAL_AI_QUEUE_GET_STATUS", endpoint=ENDPOINT, request_id=request_id)
 
     assert said.startswith("fal does not answer now (http_502): call again in ")
-
-

@@ -7,6 +7,7 @@ from consumer.agents.recorded import Recorded
 from consumer.agents.server import AgentRole
 from consumer.agents.tools import COSTS_MONEY
 from consumer.app.values import utc_now
+from tests.agents.conftest import agent_of
 
 CHANGING = {"FAL_AI_SUBMIT", "FAL_AI_CANCEL_QUEUE_REQUEST"}
 READING = {
@@ -30,19 +31,15 @@ def recorded():
     return Recorded(no_desk, utc_now)
 
 
-async def listed(agent):
-    return {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-
-
 async def test_the_tools_have_their_names(agent):
     """Nine tools are listed, by the names that agents were promised."""
-    assert CHANGING | READING == set(await listed(agent))
+    assert CHANGING | READING == set(await agent.listed())
 
 
 @pytest.mark.parametrize("way", ["direct", "recorded"])
-async def test_what_changes_something_is_marked(open_agent, fal, direct, recorded, way):
+async def test_what_changes_something_is_marked(fal, direct, recorded, way):
     """Reading tools are read-only and idempotent; submit and cancel are destructive and not."""
-    agent = await open_agent(fal, direct if way == "direct" else recorded)
+    agent = agent_of(fal, direct if way == "direct" else recorded)
 
     marks = {
         name: (
@@ -52,7 +49,7 @@ async def test_what_changes_something_is_marked(open_agent, fal, direct, recorde
             tool.annotations.open_world_hint,
             tool.meta[COSTS_MONEY],
         )
-        for name, tool in (await listed(agent)).items()
+        for name, tool in (await agent.listed()).items()
     }
 
     reads = dict.fromkeys(READING, (True, True, False, True, False))
@@ -62,11 +59,11 @@ async def test_what_changes_something_is_marked(open_agent, fal, direct, recorde
 
 
 @pytest.mark.parametrize("way", ["direct", "recorded"])
-async def test_schemas_are_schemas(open_agent, fal, direct, recorded, way):
+async def test_schemas_are_schemas(fal, direct, recorded, way):
     """Each tool has a title, a description, and schemas of objects for input and output."""
-    agent = await open_agent(fal, direct if way == "direct" else recorded)
+    agent = agent_of(fal, direct if way == "direct" else recorded)
 
-    for tool in (await listed(agent)).values():
+    for tool in (await agent.listed()).values():
         assert tool.title == tool.annotations.title
         assert len(tool.description) > 60
         for schema in (tool.input_schema, tool.output_schema):
@@ -76,12 +73,10 @@ async def test_schemas_are_schemas(open_agent, fal, direct, recorded, way):
 
 
 @pytest.mark.parametrize("name", sorted(CHANGING))
-async def test_the_direct_way_says_that_nothing_is_recorded(
-    open_agent, fal, direct, recorded, name
-):
+async def test_the_direct_way_says_that_nothing_is_recorded(fal, direct, recorded, name):
     """The description tells an agent whether what it does is recorded."""
-    straight = await listed(await open_agent(fal, direct))
-    kept = await listed(await open_agent(fal, recorded))
+    straight = await agent_of(fal, direct).listed()
+    kept = await agent_of(fal, recorded).listed()
 
     assert "NOTHING IS RECORDED" in straight[name].description
     assert "which records it" in kept[name].description
@@ -89,19 +84,19 @@ async def test_the_direct_way_says_that_nothing_is_recorded(
 
 async def test_the_costly_tool_says_so(agent):
     """An agent reads that a submit costs money before it calls it."""
-    tool = (await listed(agent))["FAL_AI_SUBMIT"]
+    tool = (await agent.listed())["FAL_AI_SUBMIT"]
 
     assert "COSTS MONEY" in tool.description
     assert "costs money" in tool.title
 
 
-async def test_the_role_read_gets_the_reading_tools_only(open_agent, fal, direct, simulator):
+async def test_the_role_read_gets_the_reading_tools_only(fal, direct, simulator):
     """A reader neither sees nor calls what changes something."""
-    agent = await open_agent(fal, direct, AgentRole.READ)
+    agent = agent_of(fal, direct, AgentRole.READ)
 
     said = await agent.refused("FAL_AI_SUBMIT", endpoint="fal-ai/flux/dev", input={})
 
-    assert READING == set(await listed(agent))
+    assert READING == set(await agent.listed())
     assert "needs a token of role operate" in said
     assert {} == simulator.books().requests
 
