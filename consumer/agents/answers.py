@@ -114,19 +114,6 @@ class CancelAnswer(_Change):
     detail: str = ""
 
 
-AnyAnswer = (
-    StatusAnswer
-    | StreamAnswer
-    | ResultAnswer
-    | ModelsAnswer
-    | PricingAnswer
-    | EstimateAnswer
-    | KeySetAnswer
-    | SubmitAnswer
-    | CancelAnswer
-)
-
-
 def widened(answer: BaseModel, **added: Any) -> dict[str, Any]:
     """Return the fields of one of fal's answers, unknown ones too, with ours over them."""
     return {**answer.model_dump(), **added}

@@ -6,9 +6,10 @@ The wait for what comes of it is bounded; what was asked for goes on after it.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from consumer.agents.answers import CancelAnswer, SubmitAnswer
@@ -16,12 +17,12 @@ from consumer.agents.arguments import OfCancel, OfSubmit
 from consumer.agents.reading import Progress
 from consumer.agents.sentences import ToolFailed
 from consumer.commanding.cancelling import Cancelled, cancel_by
-from consumer.commanding.desk import Desk, raise_if_set_aside
+from consumer.commanding.desk import Desk, facts_about, raise_if_set_aside
 from consumer.commanding.submitting import Progress as SubmitProgress
 from consumer.commanding.submitting import progress_of
 from consumer.core.command import Submit, command_event, parse_command, submission_id_of
 from consumer.core.event import Event, format_time
-from consumer.core.standing import Submission
+from consumer.core.fact import FactName
 from consumer.errors import UndecodableEvent
 from consumer.ports import Clock
 
@@ -38,6 +39,23 @@ _UNKNOWN = (
     "on looking for it. Do not submit it under another command_id: that may pay twice. Call "
     "again later with the same command_id and arguments to learn what came of it."
 )
+_SUBMIT_STEPS = {
+    SubmitProgress.WAITING: _NOT_YET,
+    SubmitProgress.SENDING: _NOT_YET,
+    SubmitProgress.UNKNOWN: _UNKNOWN,
+    SubmitProgress.SENT: _SENT,
+}
+_SUBMIT_OUTCOMES: Mapping[SubmitProgress, Literal["submitted", "sending", "unknown"]] = {
+    SubmitProgress.WAITING: "sending",
+    SubmitProgress.SENDING: "sending",
+    SubmitProgress.UNKNOWN: "unknown",
+    SubmitProgress.SENT: "submitted",
+}
+_PUT_OFF = (
+    "fal takes no submit now for the account's sake ({reason}), so nothing was sent. The service "
+    "tries for about a day and sends it once that is over. Tell the account's owner; call again "
+    "with the same command_id to see how it stands, or cancel it by its submission_id."
+)
 _CANCEL_STEPS = {
     "removed": "It is cancelled: it never ran and never will.",
     "stopped": "It is cancelled before it was sent: it never runs.",
@@ -48,6 +66,15 @@ _CANCEL_STEPS = {
     "ended": "It had ended already; there was nothing left to cancel.",
 }
 _REFUSED_BY_ANSWER = {"ALREADY_COMPLETED": "already_completed", "NOT_FOUND": "not_found"}
+
+
+@dataclass
+class _Found:
+    """What was seen of a submit; `put_off` is why it waits for the account, where it does."""
+
+    progress: SubmitProgress = SubmitProgress.WAITING
+    request_id: str | None = None
+    put_off: str = ""
 
 
 class Recorded:
@@ -66,24 +93,29 @@ class Recorded:
         Raises CommandRefused, NoService and what the log and the ledger raise.
         """
         command = self._command(_submit_fields(asked, self._clock()))
-        seen = SubmitProgress.WAITING
-        submission: Submission | None = None
-        try:
+        found = _Found()
+        with suppress(TimeoutError):
             async with asyncio.timeout(asked.wait_s), self._open_desk() as desk:
                 await desk.ask(command)
-                sha256 = _input_sha256(command)
-                while seen is not SubmitProgress.SENT:
-                    raise_if_set_aside(await desk.look(), command)
-                    submission = await desk.ledger.submission(submission_id_of(command.id))
-                    latest = progress_of(submission, sha256)
-                    if latest is not seen:
-                        await progress(0.0, latest.value)
-                    seen = latest
-                    if seen is SubmitProgress.UNKNOWN:
-                        break
-        except TimeoutError:
-            pass
-        return _submit_answer(asked, command, seen, submission)
+                await self._watch(desk, command, found, progress)
+        return _submit_answer(asked, command, found)
+
+    async def _watch(self, desk: Desk, command: Event, found: _Found, tell: Progress) -> None:
+        """Keep in `found` what is seen of a submit, until nothing better is to be waited for."""
+        submission_id, sha256 = submission_id_of(command.id), _input_sha256(command)
+        while found.progress not in (SubmitProgress.SENT, SubmitProgress.UNKNOWN):
+            news = await desk.look()
+            raise_if_set_aside(news, command)
+            for fact in facts_about(news, {submission_id}):
+                if fact.name is FactName.INTENDED:
+                    found.put_off = str(fact.detail.get("reason", ""))
+            submission = await desk.ledger.submission(submission_id)
+            latest = progress_of(submission, sha256)
+            if latest is not found.progress:
+                await tell(0.0, latest.value)
+            found.progress = latest
+            if submission is not None and submission.request is not None:
+                found.request_id = submission.request.value
 
     async def cancel(self, asked: OfCancel, _progress: Progress) -> CancelAnswer:
         """Put the wish on the log and wait for what comes of it. Raises as `submit` does."""
@@ -130,23 +162,19 @@ def _input_sha256(command: Event) -> str:
     return parsed.input_sha256 if isinstance(parsed, Submit) else ""
 
 
-def _submit_answer(
-    asked: OfSubmit, command: Event, seen: SubmitProgress, submission: Submission | None
-) -> SubmitAnswer:
-    is_sent = seen is SubmitProgress.SENT
-    bound = submission.request if is_sent and submission else None
-    step = {SubmitProgress.SENT: _SENT, SubmitProgress.UNKNOWN: _UNKNOWN}.get(seen, _NOT_YET)
-    outcome = {SubmitProgress.SENT: "submitted", SubmitProgress.UNKNOWN: "unknown"}
-    return SubmitAnswer.model_validate(
-        {
-            "recorded": True,
-            "outcome": outcome.get(seen, "sending"),
-            "command_id": command.id,
-            "endpoint": asked.endpoint,
-            "request_id": bound.value if bound else None,
-            "submission_id": submission_id_of(command.id),
-            "next_step": step,
-        }
+def _submit_answer(asked: OfSubmit, command: Event, found: _Found) -> SubmitAnswer:
+    is_sending = found.progress is SubmitProgress.SENDING
+    is_sent = found.progress is SubmitProgress.SENT
+    return SubmitAnswer(
+        recorded=True,
+        outcome=_SUBMIT_OUTCOMES[found.progress],
+        command_id=command.id,
+        endpoint=asked.endpoint,
+        request_id=found.request_id if is_sent else None,
+        submission_id=submission_id_of(command.id),
+        next_step=_PUT_OFF.format(reason=found.put_off)
+        if is_sending and found.put_off
+        else _SUBMIT_STEPS[found.progress],
     )
 
 

@@ -62,6 +62,14 @@ _REFUSALS = {
     "start_deadline_passed": "start_within_s had passed before it was sent; nothing was sent.",
     "too_large": "The answer is too large to be read here.",
     "too_many_calls": "Too many calls are under way; nothing was sent. Wait and call again.",
+    "rate_limited": (
+        "fal takes no more calls of this account for now; nothing was sent. Wait a minute and "
+        "call again."
+    ),
+    "queue_too_long": (
+        "More requests wait at this endpoint than options.max_queue_length allows, so nothing was "
+        "sent. Wait, or allow more."
+    ),
     "endpoint_not_allowed": (
         "The service does not allow this endpoint: ask whoever runs it to add it to "
         "FAL_CONSUMER_SUBMIT_ENDPOINTS, then submit under a new command_id."
