@@ -29,8 +29,8 @@ def _address(
 @click.command(
     cls=Explained,
     example="""\
-{"mcpServers": {"fal": {"command": "fal-consumer", "args": ["mcp"],
-                        "env": {"FAL_KEY": "…", "FAL_CONSUMER_DATA_DIR": "/srv/fal/data"}}}}""",
+FAL_KEY=… FAL_CONSUMER_DATA_DIR=/srv/fal/data fal-consumer mcp   (what an agent starts)
+FAL_KEY=… fal-consumer mcp --http 127.0.0.1:8082                 (what many agents reach)""",
 )
 @click.option(
     "--direct",
