@@ -30,7 +30,7 @@ class ToolFailed(Exception):
     """What the agent is told in place of an answer."""
 
 
-_KEY = "ask whoever runs this server to give it a FAL_KEY that fal takes; nothing you can do"
+_KEY = "ask whoever runs this server to give it a FAL_KEY that fal takes"
 
 _REFUSALS = {
     "no_key": f"This server has no fal key: {_KEY}.",

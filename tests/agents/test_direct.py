@@ -337,3 +337,18 @@ async def test_trouble_at_fal_is_a_sentence(agent, simulator):
     said = await agent.refused("FAL_AI_QUEUE_GET_STATUS", endpoint=ENDPOINT, request_id=request_id)
 
     assert said.startswith("fal does not answer now (http_502): call again in ")
+
+
+async def test_without_a_key_only_the_key_set_can_be_read(simulator):
+    """A server without a key reads fal's public keys, and says of the rest whom to ask."""
+    addresses = FalAddresses(simulator.url, simulator.platform_url, simulator.jwks_url)
+    async with open_client(None, addresses, FalParts(QUICK)) as fal:
+        agent = agent_of(fal, direct_module.Direct(fal))
+        held = await agent.call("FAL_AI_GET_JWKS")
+        said = [
+            await agent.refused("FAL_AI_GET_MODELS"),
+            await agent.refused("FAL_AI_SUBMIT", endpoint=ENDPOINT, input={}),
+        ]
+
+    assert held["keys"]
+    assert all("has no fal key" in sentence for sentence in said)

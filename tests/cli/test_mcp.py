@@ -217,3 +217,25 @@ def test_wrong_options_are_usage_errors(folder, arguments, said):
 
     assert (2, "") == (shown.returncode, shown.stdout)
     assert said in shown.stderr.replace("'", "").replace("Invalid value for ", "")
+
+
+def test_without_the_extra_it_says_what_to_install(folder, monkeypatch):
+    """Where the SDK is missing, the extra is named, exit code 2."""
+    monkeypatch.setattr("consumer.cli.mcp.find_spec", lambda _name: None)
+
+    shown = folder.run("mcp")
+
+    assert (2, "") == (shown.returncode, shown.stdout)
+    assert "pip install 'fal-consumer[mcp]'" in shown.stderr
+
+
+def test_tokens_that_cannot_be_used_are_told(folder, tmp_path):
+    """A file without a usable token exits 2, before anything is served."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("ann:boss:token-of-a-reader-1234\n")
+    folder.environ["FAL_CONSUMER_CONSOLE_TOKENS_FILE"] = str(tokens)
+
+    shown = folder.run("mcp", "--http", "127.0.0.1:0")
+
+    assert (2, "") == (shown.returncode, shown.stdout)
+    assert "line 1: expected name:role:token" in shown.stderr
