@@ -18,8 +18,11 @@ from shutil import which
 from subprocess import run
 from typing import Any
 
+from pydantic import SecretStr
+
 from consumer.app import utc_now
 from consumer.app.cluster import kafka_place, open_kafka_log
+from consumer.app.upkeep import migrate_ledger
 from consumer.devservers import KafkaCluster, open_kafka
 from consumer.errors import LogUnavailable
 from consumer.log.kafka.administration import open_administration
@@ -41,13 +44,18 @@ _EXPECTED_LINES = ("{", "receiver listens", "console listens", "warning: ")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage is made of. `environ` is given to every process, beside what it needs."""
+    """
+    What a stage is made of. `environ` is given to every process, beside what it needs.
+
+    Without a `ledger_url` the workers share a SQLite ledger in their folder.
+    """
 
     simulator: SimulatorConfig
     brokers: int = 3
     workers: int = 2
     receiver_folder: Path | None = None
     partitions: int = 6
+    ledger_url: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,6 +76,7 @@ class KafkaStage:
         self.settings = Settings(
             data_dir=folder / "worker",
             log_url=f"kafka://{cluster.servers}",
+            ledger_url=SecretStr(plan.ledger_url or "sqlite:"),
             kafka_single_broker=plan.brokers == 1,
             token_secrets_file=self._secrets,
             log_reserve_bytes=0,
@@ -88,6 +97,8 @@ class KafkaStage:
             "FAL_CONSUMER_API_URL": self.simulator.platform_url,
             "FAL_CONSUMER_SUBMIT_ENDPOINTS": ENDPOINT,
         }
+        if self._plan.ledger_url:
+            environ["FAL_CONSUMER_LEDGER_URL"] = self._plan.ledger_url
         return self._process("work", self._folder / "worker", environ)
 
     def _process(self, verb: str, folder: Path, environ: Mapping[str, str]) -> ServiceProcess:
@@ -112,6 +123,8 @@ class KafkaStage:
 
     async def start(self) -> None:
         """Start the receiver and the workers, and return once all of them answer."""
+        if self._plan.ledger_url:
+            await migrate_ledger(self.settings)
         async with asyncio.TaskGroup() as tasks:
             for process in (self.receiver, *self.workers):
                 tasks.create_task(process.start())

@@ -1,5 +1,5 @@
 """
-The long run: python -m drills.conservation [--deliveries N] [--rate N] [--seed N] [--folder F].
+The long run: python -m drills.conservation [--deliveries N] [--rate N] [--seed N] [--ledger L].
 """
 
 import argparse
@@ -19,11 +19,17 @@ def main() -> int:
     parser.add_argument("--deliveries", type=int, default=Size.deliveries)
     parser.add_argument("--rate", type=float, default=Size.rate)
     parser.add_argument("--seed", type=int, default=Size.seed)
+    parser.add_argument("--ledger", choices=("postgres", "sqlite"), default="postgres")
     parser.add_argument("--folder", type=Path, help="kept afterwards; without it a temporary one")
     chosen = parser.parse_args()
     if chosen.folder:
         chosen.folder.mkdir(parents=True)
-    size = Size(deliveries=chosen.deliveries, rate=chosen.rate, seed=chosen.seed)
+    size = Size(
+        deliveries=chosen.deliveries,
+        rate=chosen.rate,
+        seed=chosen.seed,
+        on_postgres=chosen.ledger == "postgres",
+    )
     configure_logs(level="error", format="json")
     with tempfile.TemporaryDirectory(prefix="fal-consumer-conservation-") as folder:
         report = asyncio.run(run_conservation(chosen.folder or Path(folder), size))

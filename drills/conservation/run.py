@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from consumer.app import open_ledger
 from consumer.core.standing import SubmissionState
+from consumer.devservers import open_postgres
 from consumer.handlers.commands import Commands
 from consumer.handlers.fetch import Fetch
 from consumer.handlers.record import RecordEvents
@@ -35,6 +36,7 @@ class Size:
     How much: at least so many `deliveries`, `rate` a second, and every fault at least once.
 
     `between_s` passes between two faults. `patience_s` is how long the end may take.
+    `on_postgres`, the workers keep their ledger there and not in a SQLite file that they share.
     """
 
     deliveries: int = 200_000
@@ -44,7 +46,8 @@ class Size:
     between_s: float = 10.0
     disk_mib: int = 256
     horizon_s: float = 120.0
-    patience_s: float = 900.0
+    patience_s: float = 1800.0
+    on_postgres: bool = False
     seed: int = 1
 
 
@@ -56,12 +59,14 @@ async def run_conservation(folder: Path, size: Size) -> Report:
     the report names the faults that were played.
     """
     say = Timeline()
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_postgres()) if size.on_postgres else None
         disk = folder / "disk"
         is_mounted = stack.enter_context(small_disk(disk, size.disk_mib))
         plan = Plan(
             SimulatorConfig(seed=size.seed, weights=WEIGHTS, time_scale=0.05, late_s=60.0),
             receiver_folder=disk / "receiver" if is_mounted else None,
+            ledger_url=database.url() if database else "",
             environ={
                 "FAL_CONSUMER_FIRST_CHECK_S": "2",
                 "FAL_CONSUMER_SUBMIT_TIMEOUT_S": "5",
