@@ -48,6 +48,9 @@ class ResultAnswer(RequestResult):
     output_bytes: int | None = Field(
         None, description="with an output too large to return here: its size in bytes"
     )
+    record: dict[str, Any] | None = Field(
+        None, description="where fal's result has expired: the result that the service recorded"
+    )
     next_step: str
 
 

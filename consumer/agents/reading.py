@@ -25,9 +25,9 @@ from consumer.agents.arguments import (
     OfStatus,
     OfStream,
 )
-from consumer.core.text import dump_json
+from consumer.core.text import dump_json, parse_json
 from consumer.errors import FalUnavailable
-from consumer.fal import FalClient, Model, RequestResult, ResultWord, Status
+from consumer.fal import FalClient, Model, ResultWord, Status
 from consumer.ports import QueueStatus
 
 MAX_OUTPUT_BYTES = 256 * 1024
@@ -37,6 +37,8 @@ MAX_LOG_LINES = 1000
 
 Progress = Callable[[float, str], Awaitable[None]]
 """Takes how many states were seen, and the latest as a sentence."""
+
+Recall = Callable[[str], Awaitable[bytes | None]]
 
 _STATUS_STEPS = {
     QueueStatus.IN_QUEUE: "It waits. Follow it with FAL_AI_QUEUE_GET_STATUS_STREAM.",
@@ -62,17 +64,29 @@ _RESULT_STEPS = {
     ),
     ResultWord.NOT_READY: "It has not ended: follow it with FAL_AI_QUEUE_GET_STATUS_STREAM.",
     ResultWord.EXPIRED: (
-        "It ended, and fal no longer keeps its result. Where the job went through the service, "
-        "its operators still have it: `fal-consumer timeline REQUEST_ID --json`."
+        "It ended, and fal no longer keeps its result; the service of this server recorded none. "
+        "Submitting it as a new job costs again."
     ),
 }
 
 
-class Reading:
-    """The reading tools over one client of fal."""
+_RECALLED = "fal no longer keeps its result: `record` is what the service recorded."
 
-    def __init__(self, fal: FalClient) -> None:
+
+async def recall_nothing(_request_id: str) -> bytes | None:
+    """Return no record: of a server beside which no service keeps any."""
+    return None
+
+
+class Reading:
+    """
+    The reading tools over one client of fal. `recall` gives the result event that a service
+    recorded of a request, as JSON, or None.
+    """
+
+    def __init__(self, fal: FalClient, recall: Recall = recall_nothing) -> None:
         self._fal = fal
+        self._recall = recall
 
     async def status(self, asked: OfStatus, _progress: Progress) -> StatusAnswer:
         """Return where a request stands."""
@@ -115,24 +129,25 @@ class Reading:
     async def result(self, asked: OfRequest, _progress: Progress) -> ResultAnswer:
         """Return the result of a request, an output too large for an agent left out."""
         result = await self._fal.result(asked.endpoint, asked.request_id)
-        step = _RESULT_STEPS[result.outcome]
-        size = _output_bytes(result)
-        added: dict[str, object] = {}
+        added: dict[str, object] = {"next_step": _RESULT_STEPS[result.outcome]}
+        size = _output_bytes(result.output, result.output_base64)
         if size > MAX_OUTPUT_BYTES:
-            added = {"output": None, "output_base64": None, "output_bytes": size}
-            step = (
-                f"The output is over {MAX_OUTPUT_BYTES // 1024} KiB and was left out; "
-                "`fal-consumer timeline REQUEST_ID --json` has it where the job went through "
-                "the service."
-            )
-        return ResultAnswer.model_validate(
-            widened(
-                result,
-                **added,
-                is_over=result.outcome is not ResultWord.NOT_READY,
-                next_step=step,
-            )
-        )
+            added = {"output": None, "output_base64": None, **_left_out(size)}
+        elif result.outcome is ResultWord.EXPIRED:
+            added |= await self._recalled(asked.request_id)
+        is_over = result.outcome is not ResultWord.NOT_READY
+        return ResultAnswer.model_validate(widened(result, **added, is_over=is_over))
+
+    async def _recalled(self, request_id: str) -> dict[str, object]:
+        data = await self._recall(request_id)
+        record = parse_json(data) if data else None
+        if not isinstance(record, dict):
+            return {}
+        size = _output_bytes(record.get("output"), record.get("output_base64"))
+        if size > MAX_OUTPUT_BYTES:
+            record |= {"output": None, "output_base64": None}
+            return {"record": record, **_left_out(size)}
+        return {"record": record, "next_step": _RECALLED}
 
     async def models(self, asked: OfModels, _progress: Progress) -> ModelsAnswer:
         """Return the models that match, and whether there are more."""
@@ -179,10 +194,18 @@ def _told(status: Status) -> str:
     return f"{status.status.value}, {status.queue_position} in front"
 
 
-def _output_bytes(result: RequestResult) -> int:
-    if result.output_base64 is not None:
-        return len(result.output_base64)
+def _left_out(size: int) -> dict[str, object]:
+    step = (
+        f"The output is over {MAX_OUTPUT_BYTES // 1024} KiB and was left out. Where the job went "
+        "through the service: `fal-consumer timeline REQUEST_ID --json` has it."
+    )
+    return {"output_bytes": size, "next_step": step}
+
+
+def _output_bytes(output: object, encoded: str | None) -> int:
+    if encoded is not None:
+        return len(encoded)
     try:
-        return 0 if result.output is None else len(dump_json(result.output))
+        return 0 if output is None else len(dump_json(output))
     except ValueError:  # nested deeper than JSON can be written here
         return MAX_OUTPUT_BYTES + 1

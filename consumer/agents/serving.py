@@ -34,6 +34,9 @@ _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _MAX_CONNECTIONS = 256
 _IDLE_S = 75
 _BACKLOG = 128
+_FLUSH_S = 1
+# For answers that are on their way when all calls are done. A stream that a client merely holds
+# open, as some do for as long as they live, must not hold up the stop.
 
 Holder = tuple[str, AgentRole]
 """The name and the role of a token."""
@@ -92,7 +95,7 @@ async def serve_http(
     """
     Serve HTTP while the context lasts; gives the URL of the endpoint.
 
-    On leaving, nothing new is taken and calls in hand are finished within `stop_within_s`.
+    On leaving, no call is taken any more, and those in hand are finished within `stop_within_s`.
     Raises OSError when the address cannot be had.
     """
     _hear_libraries()
@@ -107,7 +110,7 @@ async def serve_http(
         server_header=False,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_IDLE_S,
-        timeout_graceful_shutdown=max(1, round(stop_within_s)),
+        timeout_graceful_shutdown=_FLUSH_S,
     )
     running = _Uvicorn(config)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
@@ -117,6 +120,8 @@ async def serve_http(
         try:
             yield url
         finally:
+            await joined.drain(stop_within_s)
+            _hear_libraries(logging.CRITICAL)  # they complain of streams that are cut now
             running.should_exit = True
     _log.info("mcp.stopped")
 
@@ -195,8 +200,8 @@ class _Hearing(logging.Handler):
         _log.warning("mcp.library_warned", where=where, level_name=record.levelname, error=kind)
 
 
-def _hear_libraries() -> None:
+def _hear_libraries(level: int = logging.WARNING) -> None:
     for name in ("mcp", "uvicorn"):
         logger = logging.getLogger(name)
-        logger.handlers = [_Hearing(logging.WARNING)]
+        logger.handlers = [_Hearing(level)]
         logger.propagate = False

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from consumer.agents.direct import Direct
 from consumer.agents.reading import Reading
@@ -11,10 +12,10 @@ from consumer.agents.server import AgentRole
 from consumer.agents.serving import Door, Holder, serve_http, serve_stdio
 from consumer.agents.tools import Tool, tools_of
 from consumer.app.credentials import console_tokens, fal_credential
-from consumer.app.reading import open_desk
+from consumer.app.reading import open_desk, open_ledger
 from consumer.app.values import utc_now
 from consumer.console.api import find_token
-from consumer.errors import ConfigError
+from consumer.errors import ConfigError, LedgerUnavailable
 from consumer.fal import FalAddresses, FalLimits, FalParts, open_client
 from consumer.folder import DataFolder
 from consumer.settings import Address, Settings
@@ -31,13 +32,22 @@ async def open_tools(settings: Settings, *, is_direct: bool) -> AsyncIterator[di
     async with AsyncExitStack() as stack:
         client = open_client(fal_credential(settings), addresses, parts)
         fal = await stack.enter_async_context(client)
-        changing: Recorded | Direct
         if is_direct:
-            changing = Direct(fal)
-            stack.push_async_callback(changing.drain)
+            direct = Direct(fal)
+            stack.push_async_callback(direct.drain)
+            yield dict(tools_of(Reading(fal), direct))
         else:
-            changing = Recorded(lambda: open_desk(settings), utc_now)
-        yield dict(tools_of(Reading(fal), changing))
+            recorded = Recorded(lambda: open_desk(settings), utc_now)
+            yield dict(tools_of(Reading(fal, partial(recall_result, settings)), recorded))
+
+
+async def recall_result(settings: Settings, request_id: str) -> bytes | None:
+    """Return the result event that the ledger holds of a request; None where there is none."""
+    try:
+        async with open_ledger(settings) as ledger:
+            return await ledger.result(request_id)
+    except (ConfigError, LedgerUnavailable):  # fal's own answer stands without it
+        return None
 
 
 async def serve_agents(settings: Settings, *, is_direct: bool, stop: asyncio.Event) -> None:

@@ -82,7 +82,12 @@ async def direct(fal: FalClient) -> AsyncIterator[Direct]:
 
 def agent_of(fal: FalClient, changing: Any, role: AgentRole = AgentRole.OPERATE) -> Agent:
     """Return an agent on the tools over this client, with this role."""
-    joined = ToolServer(tools_of(Reading(fal), changing), lambda _context: role)
+    return agent_over(Reading(fal), changing, role)
+
+
+def agent_over(reading: Reading, changing: Any, role: AgentRole = AgentRole.OPERATE) -> Agent:
+    """Return an agent on the tools over these parts, with this role."""
+    joined = ToolServer(tools_of(reading, changing), lambda _context: role)
     return Agent(joined.server(is_recorded=changing.is_recorded))
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from consumer.agents.reading import Reading
 from consumer.agents.recorded import Recorded
 from consumer.commanding.desk import Desk
 from consumer.core.command import Submit, parse_command
@@ -12,10 +13,12 @@ from consumer.core.event import NewRecord, Topic, decode, encode
 from consumer.core.fact import FactName, Witness, fact_event, new_fact
 from consumer.core.projection import entry_of
 from consumer.errors import LogUnavailable, NoService
+from consumer.fal import FalAddresses, FalParts, open_client
 from consumer.ports import Plan
 from consumer.testing.ledger import MemoryLedger
 from consumer.testing.log import MemoryLog
-from tests.agents.conftest import ENDPOINT, UNKNOWN, agent_of
+from tests.agents.conftest import ENDPOINT, KEY, UNKNOWN, agent_of, agent_over
+from tests.fal.conftest import QUICK, Canned, CannedServer, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 JOB = {"endpoint": ENDPOINT, "input": {"prompt": "a"}, "command_id": "order-1", "wait_s": 1}
@@ -222,3 +225,34 @@ async def test_a_mistake_of_ours_tells_nothing_of_itself(fal):
 
     assert "mistake of fal-consumer itself" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "kept, said",
+    [
+        (b'{"outcome": "succeeded", "output": {"seed": 1}}', "what the service recorded"),
+        (b'{"outcome": "succeeded", "output": "%s"}' % (b"a" * 300_000), "was left out"),
+        (None, "recorded none"),
+    ],
+)
+async def test_an_expired_result_is_recalled(served, kept, said):
+    """What fal no longer keeps is given from the service's own record, where it has one."""
+    canned = CannedServer()
+    canned.answer(Canned(404, b'{"status": "NOT_FOUND"}'), Canned(200, b'{"status": "COMPLETED"}'))
+
+    async def recall(request_id):
+        assert UNKNOWN == request_id
+        return kept
+
+    async with serving(canned.handle) as url:
+        addresses = FalAddresses(url, url, url)
+        async with open_client(KEY, addresses, FalParts(QUICK)) as fal:
+            reading = Reading(fal, recall)
+            agent = agent_over(reading, Recorded(served.desk, lambda: NOW))
+            result = await agent.call(
+                "FAL_AI_GET_QUEUE_REQUEST_RESULT", endpoint=ENDPOINT, request_id=UNKNOWN
+            )
+
+    assert "expired" == result["outcome"]
+    assert said in result["next_step"]
+    assert (kept is not None) == ("record" in result)

@@ -12,6 +12,8 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from consumer.app.agents import recall_result
+from consumer.settings import Settings
 from tests.cli.conftest import COMMAND
 
 ENDPOINT = "fal-ai/flux/dev"
@@ -161,26 +163,38 @@ def test_sigterm_ends_stdio_with_0(town, start):
 
 @pytest.mark.slow
 def test_over_http_roles_count_and_sigterm_lets_calls_finish(town, start, tmp_path):
-    """A call in hand at SIGTERM is answered, new ones are not, and the exit code is 0."""
+    """
+    A call in hand at SIGTERM is answered, a stream that a client merely holds open is no reason
+    to wait, and the exit code is 0.
+    """
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKENS)
-    environ = town.environ | {"FAL_CONSUMER_CONSOLE_TOKENS_FILE": str(tokens)}
+    environ = town.environ | {
+        "FAL_CONSUMER_CONSOLE_TOKENS_FILE": str(tokens),
+        "FAL_CONSUMER_STOP_TIMEOUT_S": "600",
+    }
     process = start(environ, ["mcp", "--http", "127.0.0.1:0"])
     url = process.wait_for("mcp listens on ")
 
-    reader, answer = asyncio.run(_over_http(url, process))
+    reader, answer, code = asyncio.run(_over_http(url, process))
 
     assert "FAL_AI_SUBMIT" not in reader
     assert "FAL_AI_QUEUE_GET_STATUS" in reader
     assert not answer.is_error
     assert not answer.structured_content["is_over"]
-    assert 0 == process.child.wait(60)
+    assert 0 == code
 
 
 async def _over_http(url, process):
     async with over_http(url, "token-of-a-reader-1234") as client:
         reader = {tool.name for tool in (await client.list_tools()).tools}
-    async with over_http(url, "token-of-an-operator-1") as client:
+    bearer = {"Authorization": "Bearer token-of-an-operator-1", "Accept": "text/event-stream"}
+    async with (
+        httpx2.AsyncClient(headers=bearer) as holding,
+        holding.stream("GET", url) as held,
+        over_http(url, "token-of-an-operator-1") as client,
+    ):
+        assert 200 == held.status_code
         job = {"endpoint": ENDPOINT, "input": {"simulate": "stuck"}}
         sent = await called(client, "FAL_AI_SUBMIT", **job)
         ids = {"endpoint": ENDPOINT, "request_id": sent["request_id"], "follow_s": 3}
@@ -191,7 +205,8 @@ async def _over_http(url, process):
         answer = await client.call_tool(
             "FAL_AI_QUEUE_GET_STATUS_STREAM", ids, progress_callback=stop
         )
-    return reader, answer
+        code = await asyncio.to_thread(process.child.wait, 60)
+    return reader, answer, code
 
 
 @asynccontextmanager
@@ -239,3 +254,19 @@ def test_tokens_that_cannot_be_used_are_told(folder, tmp_path):
 
     assert (2, "") == (shown.returncode, shown.stdout)
     assert "line 1: expected name:role:token" in shown.stderr
+
+
+def test_a_recorded_result_is_recalled_from_the_ledger(folder):
+    """The result event that the folder's ledger holds is given; without one, or a ledger, none."""
+    settings = Settings(data_dir=folder.path)
+    before = asyncio.run(recall_result(settings, folder.request_id(1)))
+    folder.record(*folder.lost(1))
+
+    found = asyncio.run(recall_result(settings, folder.request_id(1)))
+    other = asyncio.run(recall_result(settings, folder.request_id(2)))
+
+    assert (None, None) == (before, other)
+    assert ("lost", folder.request_id(1)) == (
+        json.loads(found)["outcome"],
+        json.loads(found)["request_id"],
+    )
