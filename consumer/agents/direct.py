@@ -19,6 +19,9 @@ from consumer.errors import CommandRefused
 from consumer.fal import FalClient, Submission, SubmitWord
 from consumer.ports import CancelAnswer as Answered
 from consumer.ports import SubmitOrder
+from consumer.telemetry import get_logger
+
+_log = get_logger()
 
 MAX_REMEMBERED = 10_000
 # Submits of one process, about 1 KiB each. Past it none is taken: to forget one would be to
@@ -31,6 +34,11 @@ _UNKNOWN = (
     "sent again under this command_id; another one may pay twice. Nothing was recorded: only "
     "the account's requests at fal can tell."
 )
+_EVENTS = {
+    SubmitWord.SUBMITTED: "submission.sent",
+    SubmitWord.REFUSED: "submission.refused",
+    SubmitWord.UNKNOWN: "submission.unknown",
+}
 _OUTCOMES = {
     Answered.REMOVED: ("removed", "It is cancelled: it never ran and never will."),
     Answered.REQUESTED: (
@@ -118,9 +126,20 @@ class Direct:
             tags=asked.tags,
             options=asked.options,
         )
-        call = asyncio.create_task(self._fal.submit(order), name="submit")
+        call = asyncio.create_task(self._submitted(command_id, order), name="submit")
         sent = self._sent[command_id] = _Sent(fingerprint, call)
         return sent
+
+    async def _submitted(self, command_id: str, order: SubmitOrder) -> Submission:
+        """Send it, and tell in the log what came of it: its agent may have gone meanwhile."""
+        submission = await self._fal.submit(order)
+        _log.info(
+            _EVENTS[submission.outcome],
+            command_id=command_id,
+            request_id=submission.request_id,
+            reason=submission.reason,
+        )
+        return submission
 
 
 def _fingerprint(asked: OfDirectSubmit) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumer.agents import direct as direct_module
 from consumer.fal import FalAddresses, FalParts, open_client
@@ -123,7 +124,7 @@ async def test_what_was_sent_is_never_forgotten(agent, monkeypatch, simulator):
 
 
 async def test_an_agent_that_leaves_does_not_cut_a_paid_call():
-    """A call that its agent gives up goes on, and its id still gives the one request."""
+    """A call that its agent gives up goes on, is told in the log, and its id gives its request."""
     canned = CannedServer()
     canned.answer(Canned(body=b'{"request_id": "%s"}' % UNKNOWN.encode(), fault="hang"))
     arguments = {"endpoint": ENDPOINT, "input": {}, "command_id": "order-20"}
@@ -137,9 +138,13 @@ async def test_an_agent_that_leaves_does_not_cut_a_paid_call():
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             canned.let_go.set()
-            sent = await agent.call("FAL_AI_SUBMIT", **arguments)
+            with capture_logs() as lines:
+                sent = await agent.call("FAL_AI_SUBMIT", **arguments)
 
     assert (UNKNOWN, 1) == (sent["request_id"], len(canned.seen))
+    assert ("submission.sent", "order-20", UNKNOWN) == tuple(
+        lines[0][key] for key in ("event", "command_id", "request_id")
+    )
 
 
 async def test_cancels_have_distinct_outcomes(agent):
