@@ -182,7 +182,7 @@ def next_revision(held: Published | None, offered: Result) -> int | None:
     return None
 
 
-def media_in(output: Any) -> list[Media]:
+def media_in(output: Any, *, schemes: tuple[str, ...] = ("https://",)) -> list[Media]:
     """
     Return the files that an output names: https URLs in `url` fields or in `…_url` fields.
 
@@ -190,23 +190,23 @@ def media_in(output: Any) -> list[Media]:
     depth of 8 and for 100 files at most.
     """
     found: list[Media] = []
-    _walk(output, found, 0)
+    _walk(output, found, 0, schemes)
     return found
 
 
-def _walk(value: Any, found: list[Media], depth: int) -> None:
+def _walk(value: Any, found: list[Media], depth: int, schemes: tuple[str, ...]) -> None:
     if depth > _MAX_MEDIA_DEPTH or len(found) >= _MAX_MEDIA:
         return
     if isinstance(value, list):
         for item in value:
-            _walk(item, found, depth + 1)
+            _walk(item, found, depth + 1, schemes)
     elif isinstance(value, dict):
         for key, item in value.items():
             if isinstance(item, str) and (key == "url" or key.endswith("_url")):
-                if item.startswith("https://") and len(found) < _MAX_MEDIA:
+                if item.startswith(schemes) and len(found) < _MAX_MEDIA:
                     found.append(_media(item, value if key == "url" else {}))
             else:
-                _walk(item, found, depth + 1)
+                _walk(item, found, depth + 1, schemes)
 
 
 def _media(url: str, file: dict[str, Any]) -> Media:
