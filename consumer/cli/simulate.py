@@ -136,6 +136,12 @@ fal-consumer simulate --weight lost=0.05 --weight duplicate=0.1 >simulator.env
     help="Let results expire as at fal: after an hour, six minutes from 10 KB on, "
     "30 days where a submit asks for payload storage.",
 )
+@click.option(
+    "--files",
+    "has_files",
+    is_flag=True,
+    help="Serve the files of results on this port, and let outputs name them there.",
+)
 @click.option("--api-key", help="Take this key alone; otherwise any key passes.")
 @click.option(
     "--admin-key", help="The ADMIN key; with it, the other one is refused where fal wants ADMIN."
@@ -226,4 +232,6 @@ def _environment(simulator: "Simulator") -> str:
         "FAL_CONSUMER_ACCOUNTS": simulator.config.account,
         "FAL_CONSUMER_PUBLIC_URL": _SERVICE_URL,
     }
+    if simulator.config.has_files:
+        values["FAL_CONSUMER_MEDIA_HOSTS"] = f"{simulator.url}/files/"
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

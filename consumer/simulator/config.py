@@ -60,6 +60,8 @@ class SimulatorConfig:
     after which every status stream is cut; `stream_comment_s` (scaled) parts the comments on a
     quiet one.
 
+    With `has_files` outputs name files on the simulator's own port, which it serves.
+
     Source of the time-outs and the number of attempts: fal docs, Webhooks (read 2026-09-27);
     of the comments: fal docs, Queue status stream (read 2026-10-07).
 
@@ -96,6 +98,7 @@ class SimulatorConfig:
     rate_limit: RateLimit | None = None
     stream_cut_s: float | None = None
     stream_comment_s: float = 15.0
+    has_files: bool = False
 
     def __post_init__(self) -> None:
         for name in ("queue_s", "run_s"):

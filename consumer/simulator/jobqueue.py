@@ -16,7 +16,7 @@ from consumer.simulator.courier import Courier
 from consumer.simulator.course import JobCourse
 from consumer.simulator.jobs import COMPLETED, IN_PROGRESS, IN_QUEUE, Job, Order, new_request_id
 from consumer.simulator.lines import Line
-from consumer.simulator.outcomes import CANCELLED
+from consumer.simulator.outcomes import CANCELLED, FAL_FILES
 from consumer.simulator.retention import readable_until
 from consumer.simulator.scenarios import SCENARIOS, Course, Scenario
 
@@ -44,6 +44,7 @@ class JobQueue:
         self._books = books
         self._courier = courier
         self._now = now
+        self.files_url = FAL_FILES
         self._rng = Random(config.seed)
         self._names = list(config.weights)
         self._weights = list(config.weights.values())
@@ -113,6 +114,7 @@ class JobQueue:
             seed=self._rng.getrandbits(64),
             queue_s=self._rng.uniform(*self._config.queue_s) * min(slowness, 1.0),
             run_s=self._rng.uniform(*self._config.run_s) * slowness,
+            files_url=self.files_url,
         )
         self._enroll(job, now)
         self._tasks.create_task(self._live(job))

@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from consumer.simulator.books import Books, Change, RequestEntry
-from consumer.simulator.outcomes import Ending, Output, delivery_body, output_of
+from consumer.simulator.outcomes import FAL_FILES, Ending, Output, delivery_body, output_of
 from consumer.simulator.queue_bodies import QueueStatus
 from consumer.simulator.scenarios import Answer, Scenario
 
@@ -67,6 +67,7 @@ class Job:
     seed: int
     queue_s: float
     run_s: float
+    files_url: str = FAL_FILES
     place: int = 0
     status: QueueStatus = IN_QUEUE
     sent_at: float | None = None
@@ -119,7 +120,7 @@ class Job:
         """Return what the result replays, made anew."""
         prompt = self.order.input.get("prompt")
         text = prompt if isinstance(prompt, str) else "a red apple on a white table"
-        return output_of(self.scenario.answer, ending, text, self.seed)
+        return output_of(self.scenario.answer, ending, text, self.seed, self.files_url)
 
     def webhook_body(self, ending: Ending) -> bytes:
         """Return the completion's webhook body."""

@@ -14,6 +14,8 @@ from typing import Any
 
 from consumer.simulator.scenarios import Answer, Scenario
 
+FAL_FILES = "https://v3b.fal.media"
+# Where fal keeps files in 2026 (recorded outputs).
 BIG_BODY_BYTES = 10 * 1024 * 1024 - 2048  # with the envelope still below 10 MiB
 NESTING_DEPTH = 100_000  # far beyond the limits of usual JSON parsers
 _FIRST_HUGE_SEED = 2**63
@@ -94,8 +96,14 @@ def ending_of(scenario: Scenario, seed: int, error_type: object = None) -> Endin
             return Ending("succeeded", 200, Random(seed).choice((0.5, 1.0, 1.25, 2.0, 4.0)))
 
 
-def output_of(answer: Answer, ending: Ending, prompt: str, seed: int) -> Output:
-    """Return what the job's result GET replays; the same arguments give the same bytes."""
+def output_of(
+    answer: Answer, ending: Ending, prompt: str, seed: int, files_url: str = FAL_FILES
+) -> Output:
+    """
+    Return what the job's result GET replays; the same arguments give the same bytes.
+
+    Its files are named below `files_url`.
+    """
     if ending.error is not None:
         return _json({"detail": ending.error, "error_type": ending.error_type})
     match answer:
@@ -111,7 +119,7 @@ def output_of(answer: Answer, ending: Ending, prompt: str, seed: int) -> Output:
             text = '{"nested": ' + "[" * NESTING_DEPTH + "]" * NESTING_DEPTH + "}"
             return Output(text.encode(), "application/json", text)
         case _:
-            return _json(_image_output(answer, prompt, seed))
+            return _json(_image_output(answer, prompt, seed, files_url))
 
 
 def delivery_body(
@@ -150,10 +158,10 @@ def _json(value: dict[str, Any]) -> Output:
     return Output(content, "application/json", json.dumps(value, sort_keys=True))
 
 
-def _image_output(answer: Answer, prompt: str, seed: int) -> dict[str, Any]:
+def _image_output(answer: Answer, prompt: str, seed: int, files_url: str) -> dict[str, Any]:
     rng = Random(seed)
     name = f"{rng.getrandbits(64):016x}.png"
-    url = f"https://v3b.fal.media/files/b/{rng.getrandbits(32):08x}/{name}"
+    url = f"{files_url}/files/b/{rng.getrandbits(32):08x}/{name}"
     image = {
         "url": url,
         "content_type": "image/png",

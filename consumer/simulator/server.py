@@ -20,6 +20,7 @@ from consumer.simulator.control_api import ControlApi
 from consumer.simulator.courier import Courier
 from consumer.simulator.door import Door
 from consumer.simulator.faults import Fault, FaultPlan, Operation
+from consumer.simulator.files import FILES_PATH, serve_file
 from consumer.simulator.jobqueue import JobQueue
 from consumer.simulator.jwks_api import JWKS_PATH, JwksApi, JwksMode
 from consumer.simulator.keys import KeyRing, SigningKey
@@ -215,6 +216,8 @@ class Simulator:
             ).start()
         host, port = self._runner.addresses[0][:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if self.config.has_files:
+            self._queue.files_url = self._url
 
     async def _stop(self) -> None:
         """Stop listening, then cancel what still lives; raises what broke in the background."""
@@ -233,6 +236,8 @@ class Simulator:
         queue = QueueApi(self.config, self._queue, catalog, door)
         app.add_routes([web.get(JWKS_PATH, self._jwks.handle)])
         app.add_routes([web.get(SCHEMA_PATH, serve_schema)])
+        if self.config.has_files:
+            app.add_routes([web.get(FILES_PATH, serve_file)])
         app.add_routes(ControlApi(self).routes())
         app.add_routes(platform.routes())
         app.add_routes([web.route("*", "/{tail:.*}", queue.handle)])
