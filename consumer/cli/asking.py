@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import click
 
+from consumer.cli.direct import Named, locate, open_fal, request_argument
 from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
 from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, tags_of, with_settings
-from consumer.cli.terminal import Failed, Narrator, print_json
+from consumer.cli.submit_direct import UNRECORDED
+from consumer.cli.terminal import Failed, Narrator, note, print_json
 from consumer.commanding.cancelling import Cancelled, cancel_by
 from consumer.commanding.desk import facts_about
 from consumer.core.event import Event
@@ -86,25 +88,61 @@ async def _track(settings: "Settings", command: Event) -> None:
                     return
 
 
-@click.command(cls=Explained, example="fal-consumer cancel 019f6af7-3088-7f03-b97d-84fec4a3ce12")
-@click.argument("subject", metavar="ID")
+@click.command(
+    cls=Explained,
+    example="""\
+fal-consumer cancel 019f6af7-3088-7f03-b97d-84fec4a3ce12
+fal-consumer cancel --direct fal-ai/flux/dev 019f6af7-3088-7f03-b97d-84fec4a3ce12""",
+)
+@request_argument
+@click.option(
+    "--direct", is_flag=True, help="Ask fal at once, without a service; nothing is recorded."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
 @with_settings
-def cancel(settings: "Settings", *, subject: str, as_json: bool) -> None:
+def cancel(settings: "Settings", *, named: Named, direct: bool, as_json: bool) -> None:
     """
     Ask fal to stop a request. ID is a request id, or a submission id (sub_…).
 
-    Prints what came of it: removed, asked, remembered, stopped (exit code 0), refused or
-    ended (exit code 1). Asked is not cancelled: a running job may still succeed.
+    Goes through the running `serve`, on Kafka `work`, which needs no ENDPOINT. With --direct
+    it asks fal at once; ENDPOINT is then needed where the ledger here does not know it.
+
+    Prints what came of it: removed, asked, remembered, stopped (exit code 0), refused,
+    unknown or ended (exit code 1). Asked is not cancelled: a running job may still succeed.
     """
-    log_to_stderr()
-    command = command_of({"command": "cancel", "command_id": uuid4().hex, "subject": subject})
-    found = run_loop(_within_patience(_cancel(settings, command), subject))
+    subject = named.subject
+    if direct:
+        note(UNRECORDED)
+        found = run_loop(_cancel_directly(settings, named))
+    elif named.endpoint:
+        raise click.UsageError("give the ID alone, or --direct: a service knows the endpoint")
+    else:
+        log_to_stderr()
+        command = command_of({"command": "cancel", "command_id": uuid4().hex, "subject": subject})
+        found = run_loop(_within_patience(_cancel(settings, command), subject))
     if as_json:
         print_json({"subject": subject, "outcome": found.outcome})
     else:
         click.echo(f"{found.outcome}: {found.sentence}")
     click.get_current_context().exit(0 if found.is_on_its_way else 1)
+
+
+_DIRECT_OUTCOMES = {
+    "OK": Cancelled("removed", "fal took it out of the queue", is_on_its_way=True),
+    "CANCELLATION_REQUESTED": Cancelled(
+        "asked", "fal was asked to stop it; it may still succeed", is_on_its_way=True
+    ),
+    "ALREADY_COMPLETED": Cancelled("ended", "it has ended already", is_on_its_way=False),
+    "NOT_FOUND": Cancelled("unknown", "fal knows no such request", is_on_its_way=False),
+}
+# By fal's own words (`ports.CancelAnswer`).
+
+
+async def _cancel_directly(settings: "Settings", named: Named) -> Cancelled:
+    located = await locate(settings, named, "cancel --direct")
+    async with open_fal(settings) as fal:
+        answer = await fal.cancel(*located)
+    return _DIRECT_OUTCOMES[answer.outcome.value]
 
 
 async def _cancel(settings: "Settings", command: Event) -> Cancelled:

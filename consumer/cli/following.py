@@ -30,6 +30,9 @@ _REMEDIES = {
         " and submit under a new id"
     ),
     "start_deadline_passed": "give it more time with --start-within",
+    "bad_tags": "fal takes up to ten: keys of a-z 0-9 . _ -, values without a comma",
+    "locked": "only a human can end that: fal.ai/dashboard/billing",
+    "unauthorized": "is the key whole, and not revoked? `fal-consumer check` tries it",
     "command_conflict": "choose another --id, or give the same input and endpoint",
     "unknown_subject": "is the id right? `fal-consumer requests` lists what is known",
 }
@@ -41,6 +44,9 @@ _ARGUMENTS = {
     "endpoint": ("ENDPOINT", "expected owner/app[/path], like fal-ai/flux/dev"),
     "request_id": ("REQUEST_ID", "expected a UUID, as fal's request ids are"),
     "tags": ("--tag", ""),
+    "runner_hint": ("--runner-hint", "expected 1 to 256 visible ASCII characters"),
+    "max_queue_length": ("--max-queue", ""),
+    "object_lifecycle": ("--files-expire, --files-acl, --files-rule", ""),
     "start_by": ("--start-within", ""),
     "finish_by": ("--finish-within", ""),
 }
@@ -53,7 +59,10 @@ def command_of(fields: Mapping[str, Any]) -> Event:
     try:
         return command_event(fields, source=SOURCE, at=datetime.now(UTC))
     except UndecodableEvent as exc:
-        field = exc.part.split(".")[1] if "." in exc.part else exc.part
+        path = exc.part.split(".")
+        field = (
+            path[2] if path[1:2] == ["options"] and len(path) > 2 else path[min(1, len(path) - 1)]
+        )
         name, expected = _ARGUMENTS.get(field, (field, ""))
         problem = expected or exc.problem.removeprefix("Value error, ")
         raise click.UsageError(f"{name}: {problem}") from exc

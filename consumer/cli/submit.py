@@ -10,6 +10,8 @@ import click
 
 from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
 from consumer.cli.setup import Explained, content, log_to_stderr, run_loop, tags_of, with_settings
+from consumer.cli.submit_direct import Wish, order_of, submit_directly
+from consumer.cli.submit_options import options_of, queue_options, span_of
 from consumer.cli.terminal import (
     Failed,
     Narrator,
@@ -31,15 +33,6 @@ from consumer.errors import CommandRefused
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
-
-
-def _span(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> timedelta | None:
-    from consumer.settings.values import parse_span  # noqa: PLC0415
-
-    try:
-        return parse_span(given)
-    except ValueError as exc:
-        raise click.BadParameter(f"expected {exc}") from exc
 
 
 @dataclass
@@ -89,13 +82,13 @@ echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wai
 @click.option(
     "--start-within",
     metavar="SPAN",
-    callback=_span,
+    callback=span_of,
     help="Cancel it if it has not started after this: 10m, 2h.",
 )
 @click.option(
     "--finish-within",
     metavar="SPAN",
-    callback=_span,
+    callback=span_of,
     help="Cancel it if it has not finished after this.",
 )
 @click.option(
@@ -104,27 +97,42 @@ echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wai
     metavar="ID",
     help="Your own id of this job: the same id again never sends a second one.",
 )
+@queue_options
+@click.option(
+    "--direct",
+    is_flag=True,
+    help="Ask fal at once, without a service; nothing is recorded, nobody follows it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the ids, or the whole result.")
 @with_settings
-def submit(
+def submit(  # noqa: PLR0913  click hands over one argument an option
     settings: "Settings",
     *,
     endpoint: str,
     source: bytes,
     waits: bool,
+    direct: bool,
     as_json: bool,
     **more: Any,
 ) -> None:
     """
     Submit a job to fal through the running `serve`, on Kafka `work`; never twice.
 
-    Runs in the data folder of that process.
+    Runs in the data folder of that process. With --direct it asks fal at once instead, once;
+    then no --id can tell a repeat.
 
     Prints the request id as soon as fal has given one; with --wait the result when it is
     there. Exit code 1: refused, not known to be sent, or (with --wait) any end but success.
     """
+    if direct:
+        _require_fit_for_direct(more)
+    command = command_of(_fields(endpoint, source, more))
+    if direct:
+        order = order_of(command, more["start_within"])
+        code = submit_directly(settings, order, Wish(waits, as_json))
+        click.get_current_context().exit(code)
     log_to_stderr()
-    errand = Errand(command_of(_fields(endpoint, source, more)), waits, as_json)
+    errand = Errand(command, waits, as_json)
     try:
         code = run_loop(_submit(settings, errand))
     except KeyboardInterrupt:
@@ -134,6 +142,16 @@ def submit(
         )
         raise
     click.get_current_context().exit(code)
+
+
+def _require_fit_for_direct(more: Mapping[str, Any]) -> None:
+    """Raise UsageError for what only a service can hold to."""
+    if more["command_id"] is not None:
+        raise click.UsageError(
+            "--id: with --direct nothing remembers it, so it cannot tell a repeat"
+        )
+    if more["finish_within"] is not None:
+        raise click.UsageError("--finish-within: with --direct nobody cancels it in time")
 
 
 def _fields(endpoint: str, source: bytes, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +168,7 @@ def _fields(endpoint: str, source: bytes, more: Mapping[str, Any]) -> dict[str, 
         "endpoint": endpoint,
         "input": value,
         "tags": more["tags"],
+        "options": options_of(more),
         "start_by": _deadline(now, more["start_within"]),
         "finish_by": _deadline(now, more["finish_within"]),
     }

@@ -30,6 +30,16 @@ STYLES = {
     "lost": "red",
     "ok": "green",
     "warning": "yellow",
+    "IN_QUEUE": "yellow",
+    "IN_PROGRESS": "cyan",
+    "COMPLETED": "green",
+    "NOT_FOUND": "red",
+    "model_failed": "red",
+    "infrastructure_failed": "red",
+    "not_ready": "yellow",
+    "expired": "red",
+    "saved": "green",
+    "refused": "red",
 }
 """Colours of the words that mean something; a terminal without colours shows them plain."""
 

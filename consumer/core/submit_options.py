@@ -5,9 +5,15 @@ Every field is a header or a query parameter of the submit call; absent ones are
 Source of all of them: fal docs, "Platform headers" and "Queue submit" (read 2026-10-07).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 _VISIBLE = r"^[\x20-\x7e]{1,256}$"
 _MAX_LIFETIME_S = 100 * 365 * 24 * 3600
@@ -39,6 +45,13 @@ class ObjectLifecycle(_Options):
 
     expiration_duration_seconds: int | None = Field(None, ge=1, le=_MAX_LIFETIME_S)
     initial_acl: InitialAcl | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not given: to fal, absent is not the same as null."""
+        return {
+            name: value for name, value in handler(self).items() if name in self.model_fields_set
+        }
 
 
 class SubmitOptions(_Options):

@@ -27,6 +27,7 @@ from consumer.settings.values import (
     Endpoints,
     File,
     LedgerUrl,
+    MediaHosts,
     NoListener,
     TopicPrefix,
     Url,
@@ -127,6 +128,9 @@ class Settings(BaseSettings):
     unconfirmed_after_s: Annotated[float, seconds(0.01, 30 * 86400)] = 86400.0
     submit_timeout_s: Annotated[float, seconds(0.05, 600)] = 60.0
     fetch_patience_s: Annotated[float, seconds(0.01, 86400)] = 600.0
+    media_hosts: Annotated[tuple[str, ...], MediaHosts] = ()  # besides fal's own
+    media_max_file_bytes: Annotated[int, size(KIB, 1024 * GIB)] = 2 * GIB
+    media_max_total_bytes: Annotated[int, size(KIB, 1024 * GIB)] = 10 * GIB
     stop_timeout_s: Annotated[float, seconds(0.05, 3600)] = 25.0
     log_level: Annotated[str, one_of("debug", "info", "warning", "error")] = "info"
     log_format: Annotated[str, one_of("console", "json")] | None = None  # None: by terminal

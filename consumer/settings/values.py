@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, SecretStr
 
 from consumer.core.endpoint import is_endpoint_id
+from consumer.media.places import EXPECTED_PLACE, is_place
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _SIZE_UNITS = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024**4}
@@ -247,5 +248,6 @@ Accounts = list_of(
     "fal user ids like github|12345, separated by commas",
 )
 Endpoints = list_of(is_endpoint_id, "endpoint ids like owner/app, separated by commas")
+MediaHosts = list_of(is_place, f"a list of {EXPECTED_PLACE}, separated by commas")
 Url = Annotated[str, BeforeValidator(parse_web_url)]
 File = Annotated[Path, BeforeValidator(parse_path)]

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -232,10 +233,10 @@ def start() -> Iterator[Start]:
         yield function
 
 
-def _settings_of(process: Process) -> dict[str, str]:
+def _settings_of(process: Process, count: int = 6) -> dict[str, str]:
     """Return the settings that `simulate` prints, as a shell would read them."""
     assert process.child.stdout is not None
-    lines = [process.child.stdout.readline() for _ in range(6)]
+    lines = [process.child.stdout.readline() for _ in range(count)]
     pairs = [line.strip().removeprefix("export ").partition("=")[::2] for line in lines]
     return {name: value.strip("'") for name, value in pairs}
 
@@ -264,3 +265,32 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         )
         start(environ, ["serve"]).wait_for("receiver listens on ")
         yield Folder(path, environ)
+
+
+@pytest.fixture(scope="session")
+def lone_fal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    """Return an empty folder, with a fast simulator that serves files as its fal."""
+    path = tmp_path_factory.mktemp("lone") / "data"
+    with starting() as start:
+        fast = ("--time-scale", "0.02", "--port", "0", "--files")
+        given = _settings_of(start(clean_environ(), ["simulate", *fast]), 7)
+        yield Folder(path, clean_environ(**given, FAL_CONSUMER_DATA_DIR=str(path)))
+
+
+@pytest.fixture
+def unasked(folder: Folder) -> Iterator[Folder]:
+    """Return a folder whose fal is a port that must not be called; a call fails the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield replace(
+            folder,
+            environ={
+                **folder.environ,
+                "FAL_KEY": "id:secret",
+                "FAL_CONSUMER_QUEUE_URL": url,
+                "FAL_CONSUMER_API_URL": f"{url}/v1",
+            },
+        )
+        with pytest.raises(BlockingIOError):
+            listener.accept()

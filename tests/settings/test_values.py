@@ -48,6 +48,7 @@ BAD = {
     "log_url": ["kafka://", "kafka://a", "kafka://a:1,", "embedded", "redis://a:1"],
     "ledger_url": ["postgresql://", "mysql://a", "sqlite:x.db"],
     "ledger_keep_days": ["0", "-1", "1.5", "40000", "30d"],
+    "media_hosts": ["com", "http://cdn.example.com", "10.0.0.1", "a b", "x.example/../y"],
     "accounts": ["a b", "ä", "x" * 257],
     "submit_endpoints": ["fal-ai", "a/../b", "a/b,c", "https://a/b"],
     "cancel_queued_after": ["0", "-5", "1y", "31d", "soon", "nan", "inf"],
