@@ -42,7 +42,6 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("submit", "submit.submit", "Submit a job, once, and follow it."),
         Verb("track", "asking.track", "Follow a request that somebody else submitted."),
         Verb("cancel", "asking.cancel", "Ask fal to stop a request."),
-        Verb("mcp", "mcp.mcp", "Let agents do all that, as tools (Model Context Protocol)."),
         Verb("callback-url", "callback.callback_url", "Print a webhook address for your own jobs."),
     ),
     "Ask fal": (
@@ -53,6 +52,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("pricing", "catalogue.pricing", "What a unit of a model costs you."),
         Verb("estimate", "catalogue.estimate", "What calls or units would cost."),
         Verb("jwks", "jwks.jwks", "fal's public keys for webhooks."),
+        Verb("mcp", "mcp.mcp", "Let agents do all that, as tools (Model Context Protocol)."),
     ),
     "Find out": (
         Verb("requests", "requests.requests", "List requests and where they stand."),
