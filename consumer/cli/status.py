@@ -45,6 +45,7 @@ def status(settings: "Settings", *, named: Named, has_logs: bool, as_json: bool)
         print_json(_row(located, found))
     else:
         _print(located, found)
+        _hint(located, found.status.value)
     click.get_current_context().exit(1 if found.status == _UNKNOWN else 0)
 
 
@@ -77,6 +78,14 @@ def _print(located: Located, found: "Status") -> None:
     )
     for line in found.logs or ():
         console().print(_log_line(line), soft_wrap=True)
+
+
+def _hint(located: Located, status_word: str) -> None:
+    """Say what to ask next, where there is something."""
+    if status_word == "COMPLETED":
+        note(f"its result: fal-consumer result {located.endpoint} {located.request_id}")
+    elif status_word == _UNKNOWN:
+        note(f"what is recorded here: fal-consumer timeline {located.request_id}")
 
 
 # ---------------------------------------------------------------- as it changes
@@ -123,10 +132,10 @@ async def _followed(settings: "Settings", named: Named, *, has_logs: bool, as_js
                         print_json(_row(located, last))
                     else:
                         ticker.tell(last)
-    is_known = last is not None and last.status != _UNKNOWN
-    if is_known and not as_json:
-        note(f"its result: fal-consumer result {located.endpoint} {located.request_id}")
-    return is_known
+    word_of_it = last.status.value if last is not None else _UNKNOWN
+    if not as_json:
+        _hint(located, word_of_it)
+    return word_of_it != _UNKNOWN
 
 
 class Ticker:

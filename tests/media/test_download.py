@@ -108,6 +108,32 @@ async def test_a_later_run_goes_on(host, save, tmp_path):
     assert [f"{NAME}.png"] == names(tmp_path / "out")
 
 
+async def test_a_run_that_is_interrupted_can_go_on(host, save, tmp_path):
+    """Ctrl-C keeps what came, noted as synced, and the next run asks for the rest."""
+    held = asyncio.Event()
+
+    async def holds(request):
+        response = web.StreamResponse(headers={"Content-Length": str(len(BODY)), "ETag": '"v1"'})
+        await response.prepare(request)
+        await response.write(BODY[:100_000])
+        await held.wait()
+        return response
+
+    host.handler = holds
+    run = asyncio.create_task(save())
+    await host.wait_until_held(100_000)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    held.set()
+    host.handler = whole()
+
+    [found] = await save()
+
+    assert "bytes=100000-" == host.ranges()[-1]
+    assert BODY == found.path.read_bytes()
+
+
 async def test_what_was_not_synced_is_fetched_again(host, save, tmp_path):
     """After a power cut the end of a part may be zeros: only what was noted as synced counts."""
     host.handler = whole()
