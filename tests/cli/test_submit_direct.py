@@ -1,5 +1,8 @@
 """`submit --direct` and `cancel --direct`: fal is asked at once, and nothing is recorded."""
 
+import json
+from urllib.request import urlopen
+
 import pytest
 
 from consumer.cli.submit_options import options_of
@@ -51,24 +54,71 @@ def test_it_waits_for_the_result(lone_fal):
     assert failed.stdout.startswith("model_failed  ")
 
 
+AS_HEADERS = {
+    "x-fal-queue-priority": "low",
+    "x-fal-runner-hint": "mine",
+    "x-app-fal-disable-fallback": "true",
+    "x-fal-retry-config": {"timeout": {"retries": 2}, "server_error": {"retries": 0}},
+    "x-fal-store-io": "0",
+    "x-fal-object-lifecycle-preference": {
+        "expiration_duration_seconds": None,
+        "initial_acl": {
+            "default": "forbid",
+            "rules": [{"user": "github|1", "decision": "allow"}],
+        },
+    },
+    "x-fal-tags": "customer=17",
+}
+
+
+def headers_at_fal(folder, request_id):
+    """Return the headers that fal got with a submit, JSON read, the deadline apart."""
+    with urlopen(f"{folder.environ['FAL_CONSUMER_QUEUE_URL']}/_simulator/books") as answer:
+        rows = json.load(answer)["requests"]
+    row = rows[request_id]
+    told = {
+        name: json.loads(text) if text.startswith("{") else text
+        for name, text in row["headers"].items()
+    }
+    return float(told.pop("x-fal-request-start-timeout")), told
+
+
 @slow
-def test_fal_takes_every_option(lone_fal):
-    """A submit with all of them at once is taken, and fal's whole answer is told."""
+def test_every_option_reaches_fal(lone_fal):
+    """Directly, each option is the header that fal documents for it."""
     arguments = ("submit", ENDPOINT, "--direct", "--input", "-", "--json", *EVERY_OPTION)
 
     found = line(lone_fal.run(*arguments, stdin=INPUT))
 
     assert ("submitted", ENDPOINT) == (found["outcome"], found["endpoint"])
-    assert found["status_url"].endswith("/status")
+    assert (120.0, AS_HEADERS) == headers_at_fal(lone_fal, found["request_id"])
 
 
 @slow
-def test_a_service_takes_every_option(town):
-    """Through a service they travel in the command, and the job is sent as well."""
+def test_every_option_reaches_fal_through_a_service(town):
+    """Through a service they travel in the command, and arrive all the same."""
     shown = town.run("submit", ENDPOINT, "--input", "-", *EVERY_OPTION, stdin=INPUT)
 
     assert 0 == shown.returncode, shown.stderr
-    assert 36 == len(shown.stdout.strip())
+    start_timeout_s, headers = headers_at_fal(town, shown.stdout.strip())
+    assert 100 < start_timeout_s <= 120
+    assert AS_HEADERS == headers
+
+
+@slow
+def test_one_retry_and_a_lifetime_alone(lone_fal):
+    """What was not asked for is not sent: no retry, and files that live for a day."""
+    arguments = ("--no-retry", "--files-expire", "1d", "--store", "--start-within", "1m")
+
+    shown = lone_fal.run("submit", ENDPOINT, "--direct", "--input", "-", *arguments, stdin="{}")
+
+    assert 0 == shown.returncode, shown.stderr
+    expected = {
+        "x-fal-no-retry": "1",
+        "x-fal-store-io": "1",
+        "x-fal-object-lifecycle-preference": {"expiration_duration_seconds": 86400},
+    }
+    assert (60.0, expected) == headers_at_fal(lone_fal, shown.stdout.strip())
 
 
 @slow
