@@ -17,15 +17,21 @@ from consumer.ledger.engine import upsert
 from consumer.ledger.rows import fact_of, instant, request_row, submission_row
 from consumer.ledger.tables import HAS_SUBMISSION, facts, requests, results, submissions
 
-MAX_IN_LIST = 1_000
+MAX_IN_LIST = 1_024
 # Values in one IN list; SQLite takes 32,766 parameters in a statement.
 
 
 def chunks(values: Iterable[str]) -> Iterable[list[str]]:
-    """Yield the values in lists that fit one statement."""
+    """
+    Yield the values in lists that fit one statement.
+
+    Each is filled up with its last value to a power of two: a database plans a statement for
+    each length of its list, and so there are few of them.
+    """
     listed = list(values)
     for start in range(0, len(listed), MAX_IN_LIST):
-        yield listed[start : start + MAX_IN_LIST]
+        chunk = listed[start : start + MAX_IN_LIST]
+        yield chunk + chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
 
 
 def among(column: Column[Any]) -> Any:

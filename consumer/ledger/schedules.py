@@ -44,7 +44,7 @@ _MOVE = (
 )
 _AT_FENCE = and_(_OF_ROW, _columns.fence == bindparam("of_fence"))
 _DUE = (
-    select(_columns.subject, _columns.attempt, _columns.fence)
+    select(_columns.subject)
     .where(
         _columns.schedule == bindparam("of_schedule"),
         or_(_columns.due_at <= bindparam("now"), _columns.due_at > bindparam("too_far")),
@@ -53,11 +53,13 @@ _DUE = (
     .order_by(_columns.due_at, _columns.subject)
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True)  # said to PostgreSQL only; SQLite has one writer
+    .cte("due")
 )
-_LEASE = (
+_TAKE = (
     update(schedules)
-    .where(_OF_ROW)
-    .values(lease_until=bindparam("new_lease_until"), fence=bindparam("new_fence"))
+    .where(_columns.schedule == bindparam("of_schedule"), _columns.subject == _DUE.c.subject)
+    .values(lease_until=bindparam("new_lease_until"), fence=_columns.fence + 1)
+    .returning(_columns.subject, _columns.attempt, _columns.fence, _columns.due_at)
 )
 _RELEASE = update(schedules).values(lease_until=0, fence=_columns.fence + 1)
 _PUT_OFF = (
@@ -132,13 +134,9 @@ def take_due(
         "too_far": present + _SPAN,
         "at_most": max(limit, 0),
     }
-    taken = [
-        Due(schedule, row.subject, row.attempt, row.fence + 1, instant(until))
-        for row in connection.execute(_DUE, wanted)
-    ]
-    if taken:
-        connection.execute(_LEASE, [_place(due) | _leased(due, until) for due in taken])
-    return taken
+    wanted["new_lease_until"] = until
+    rows = sorted(connection.execute(_TAKE, wanted), key=lambda row: (row.due_at, row.subject))
+    return [Due(schedule, row.subject, row.attempt, row.fence, instant(until)) for row in rows]
 
 
 def put_off(connection: Connection, due: Due, until: timedelta, now: datetime) -> bool:
@@ -155,10 +153,6 @@ def finish(connection: Connection, due: Due) -> bool:
 
 def _place(due: Due) -> Row:
     return {"of_schedule": due.schedule, "of_subject": due.subject}
-
-
-def _leased(due: Due, until: int) -> Row:
-    return {"new_lease_until": until, "new_fence": due.fence}
 
 
 def release(connection: Connection) -> None:

@@ -128,6 +128,7 @@ requests = Table(
     Index("ix_requests_first", "first_at", "request_id"),
     Index("ix_requests_state", "state", "first_at", "request_id"),
     Index("ix_requests_endpoint", "endpoint", "first_at", "request_id"),
+    Index("ix_requests_endpoint_state", "endpoint", "state", "first_at", "request_id"),
     Index(
         "ix_requests_submission",
         "submission_id",
@@ -240,7 +241,7 @@ schedules = Table(
     PrimaryKeyConstraint("schedule", "subject"),
     CheckConstraint("schedule <> '' AND subject <> ''", name="named"),
     CheckConstraint("attempt >= 1 AND fence >= 0 AND lease_until >= 0", name="counted"),
-    Index("ix_schedules_due", "schedule", "due_at"),
+    Index("ix_schedules_due", "schedule", "due_at", "subject"),
 )
 
 parked = Table(

@@ -1,4 +1,4 @@
-"""Evidence is found by its body; on PostgreSQL facts and evidence are partitioned by month."""
+"""Indexes for lists and bodies; on PostgreSQL facts and evidence are partitioned by month."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _KEPT_AT = f"coalesce(({_FIRST}), 0)"
 
 
 def upgrade() -> None:
-    """Add the index; where tables can have partitions, put their rows into such ones."""
+    """Add the indexes; where tables can have partitions, put their rows into such ones."""
     if op.get_bind().dialect.name == "postgresql":
         _partition("evidence_bodies", "kept_at", ", kept_at BIGINT NOT NULL", f", {_KEPT_AT}")
         _partition("deliveries", "received_at")
@@ -23,6 +23,10 @@ def upgrade() -> None:
         op.execute("DROP TABLE facts_old")
         _keys_and_indexes()
     op.create_index("ix_deliveries_body", "deliveries", ["body_sha256"])
+    columns = ["endpoint", "state", "first_at", "request_id"]
+    op.create_index("ix_requests_endpoint_state", "requests", columns)
+    op.drop_index("ix_schedules_due", "schedules")
+    op.create_index("ix_schedules_due", "schedules", ["schedule", "due_at", "subject"])
 
 
 def _partition(table: str, column: str, more: str = "", value: str = "") -> None:
