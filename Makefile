@@ -9,7 +9,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo demo-cluster test test-quick lint format bench bench-kafka drill generate kafka postgres image image-test clean
+.PHONY: help install demo demo-cluster test test-quick lint format bench bench-kafka bench-ledger drill generate kafka postgres image image-test clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,11 +62,15 @@ bench-kafka: $(STAMP) ## receiver and worker on real Kafka, beside what others w
 	$(BIN)/python benchmarks/receiver_kafka.py
 	$(BIN)/python benchmarks/worker_kafka.py
 
+bench-ledger: $(STAMP) ## reads, claims and writes of a large ledger; REQUESTS=10000000
+	$(BIN)/python benchmarks/ledger_scale.py --requests $(or $(REQUESTS),1000000)
+
 drill: $(STAMP) ## the long runs: hostile traffic, kills, every fault of a cluster
 	$(BIN)/python drills/hostile.py
 	$(BIN)/python drills/crash.py
 	$(BIN)/python -m drills.conservation
 	$(BIN)/python -m drills.outage
+	$(BIN)/python benchmarks/ledger_scale.py --requests 10000000
 
 image: ## the container image, by docker; BASE=… for another base
 	docker build --tag fal-consumer:$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) .

@@ -17,9 +17,10 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -48,7 +49,10 @@ APART = timedelta(seconds=2)
 CHUNK = 5_000
 DUE_AT_ONCE = 100
 CALLERS = 512
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
+_NAME = "00000000-0000-7000-8000-00000000000t"
+_AT = datetime(2001, 1, 1, tzinfo=UTC)
+# What stands in a template for a name and a time.
 
 Row = dict[str, Any]
 
@@ -66,29 +70,61 @@ def request_id_of(number: int) -> str:
     return f"019f7085-0000-7000-8000-{number:012d}"
 
 
+class Template(NamedTuple):
+    """The rows of one kind of request, in which name and times are put for each."""
+
+    request: Row
+    facts: Sequence[Row]
+    times: Sequence[timedelta]
+
+
+@cache
+def template_of(endpoint: str, end: FactName | None) -> Template:
+    """Return what the product's own joins make of such a request."""
+    detail = {"endpoint": endpoint, "has_callback": True}
+    told = [
+        _fact(FactName.TRACKED, Witness.TOKEN, _AT, _NAME, detail),
+        _fact(FactName.QUEUED, Witness.STATUS, _AT + timedelta(seconds=1), _NAME, {"position": 3}),
+        _fact(FactName.RUNNING, Witness.STATUS, _AT + timedelta(seconds=5), _NAME, {}),
+    ]
+    if end is not None:
+        told.append(_fact(end, Witness.WEBHOOK, _AT + timedelta(seconds=9), _NAME, {}))
+    held: Request | None = None
+    for fact in told:
+        held = join_request(held, fact)
+    assert held is not None
+    if end is not None:
+        published = Published(revision=1, outcome=end.value, witness="webhook")
+        held = join_result(held, published, told[-1].at)
+    rows = [fact_row(fact.id, fact, _json(fact)) for fact in told]
+    return Template(request_row(held), rows, [fact.at - _AT for fact in told])
+
+
 def rows_of(number: int, load: Load) -> tuple[Row, list[Row], Row | None]:
     """Return the rows of one request: its own, its facts, its schedule if it is open."""
     name, endpoint = request_id_of(number), ENDPOINTS[number % len(ENDPOINTS)]
     began = NOW - APART * (load.requests - number)
     is_open, has_failed = number % OPEN_EVERY == 0, number % FAILED_EVERY == 1
     end = FactName.FAILED if has_failed else FactName.SUCCEEDED
-    detail = {"endpoint": endpoint, "has_callback": True}
-    told = [
-        _fact(FactName.TRACKED, Witness.TOKEN, began, name, detail),
-        _fact(FactName.QUEUED, Witness.STATUS, began + timedelta(seconds=1), name, {"position": 3}),
-        _fact(FactName.RUNNING, Witness.STATUS, began + timedelta(seconds=5), name, {}),
-    ]
-    if not is_open:
-        told.append(_fact(end, Witness.WEBHOOK, began + timedelta(seconds=9), name, {}))
-    held: Request | None = None
-    for fact in told:
-        held = join_request(held, fact)
-    assert held is not None
-    if not is_open:
-        published = Published(revision=1, outcome=end.value, witness="webhook")
-        held = join_result(held, published, told[-1].at)
-    fact_rows = [fact_row(fact.id, fact, _json(fact)) for fact in told]
-    return request_row(held), fact_rows, _schedule(number, name) if is_open else None
+    made = template_of(endpoint, None if is_open else end)
+    standing = made.request["standing"].replace(_NAME, name)
+    for span in made.times:
+        standing = standing.replace(_shown(_AT + span), _shown(began + span))
+    first = micros(began)
+    request = {
+        **made.request,
+        "request_id": name,
+        "standing": standing,
+        "first_at": first,
+        "last_at": first + made.request["last_at"] - made.request["first_at"],
+    }
+    told = []
+    for row in made.facts:
+        identity = event_id(name, row["name"])
+        moved = first + row["at"] - made.request["first_at"]
+        more = {"id": identity, "event_id": identity, "request_id": name, "at": moved}
+        told.append({**row, **more})
+    return request, told, _schedule(number, name) if is_open else None
 
 
 def _fact(name: FactName, witness: Witness, at: datetime, request_id: str, detail: Row) -> Fact:
@@ -96,6 +132,11 @@ def _fact(name: FactName, witness: Witness, at: datetime, request_id: str, detai
     return Fact(
         name, witness, at, event_id(request_id, name.value), request_id, "", detail, is_signed, "u"
     )
+
+
+def _shown(at: datetime) -> str:
+    """Return a whole second as the standing of a request shows it."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _json(fact: Fact) -> str:

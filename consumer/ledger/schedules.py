@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
 
 from consumer.ledger.derived import among, chunks
 from consumer.ledger.engine import insert_new
@@ -43,24 +43,32 @@ _MOVE = (
     .values(planned_at=bindparam("new_planned_at"), due_at=bindparam("new_due_at"))
 )
 _AT_FENCE = and_(_OF_ROW, _columns.fence == bindparam("of_fence"))
-_DUE = (
-    select(_columns.subject)
-    .where(
-        _columns.schedule == bindparam("of_schedule"),
-        or_(_columns.due_at <= bindparam("now"), _columns.due_at > bindparam("too_far")),
-        or_(_columns.lease_until <= bindparam("now"), _columns.lease_until > bindparam("too_far")),
+_IS_FREE = or_(
+    _columns.lease_until <= bindparam("now"), _columns.lease_until > bindparam("too_far")
+)
+
+
+def _taking(is_due: ColumnElement[bool]) -> Any:
+    """Return the statement that leases free rows of a schedule, and gives them back."""
+    due = (
+        select(_columns.subject)
+        .where(_columns.schedule == bindparam("of_schedule"), is_due, _IS_FREE)
+        .order_by(_columns.due_at, _columns.subject)
+        .limit(bindparam("at_most"))
+        .with_for_update(skip_locked=True)  # said to PostgreSQL only; SQLite has one writer
+        .cte("due")
     )
-    .order_by(_columns.due_at, _columns.subject)
-    .limit(bindparam("at_most"))
-    .with_for_update(skip_locked=True)  # said to PostgreSQL only; SQLite has one writer
-    .cte("due")
-)
-_TAKE = (
-    update(schedules)
-    .where(_columns.schedule == bindparam("of_schedule"), _columns.subject == _DUE.c.subject)
-    .values(lease_until=bindparam("new_lease_until"), fence=_columns.fence + 1)
-    .returning(_columns.subject, _columns.attempt, _columns.fence, _columns.due_at)
-)
+    return (
+        update(schedules)
+        .where(_columns.schedule == bindparam("of_schedule"), _columns.subject == due.c.subject)
+        .values(lease_until=bindparam("new_lease_until"), fence=_columns.fence + 1)
+        .returning(_columns.subject, _columns.attempt, _columns.fence, _columns.due_at)
+    )
+
+
+# Two searches and no OR: each walks its own end of the index.
+_TAKE_DUE = _taking(_columns.due_at <= bindparam("now"))
+_TAKE_FAR = _taking(_columns.due_at > bindparam("too_far"))
 _RELEASE = update(schedules).values(lease_until=0, fence=_columns.fence + 1)
 _PUT_OFF = (
     update(schedules)
@@ -132,10 +140,14 @@ def take_due(
         "of_schedule": schedule,
         "now": present,
         "too_far": present + _SPAN,
-        "at_most": max(limit, 0),
+        "new_lease_until": until,
     }
-    wanted["new_lease_until"] = until
-    rows = sorted(connection.execute(_TAKE, wanted), key=lambda row: (row.due_at, row.subject))
+    found: list[Any] = []
+    for statement in (_TAKE_DUE, _TAKE_FAR):
+        left = max(limit, 0) - len(found)
+        if left > 0:
+            found += connection.execute(statement, wanted | {"at_most": left})
+    rows = sorted(found, key=lambda row: (row.due_at, row.subject))
     return [Due(schedule, row.subject, row.attempt, row.fence, instant(until)) for row in rows]
 
 
