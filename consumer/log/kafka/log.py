@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Self
 
 from consumer.core.event import NewRecord, Topic
+from consumer.log.kafka.joining import open_subscription
 from consumer.log.kafka.members import hold_member
 from consumer.log.kafka.place import KafkaLimits, KafkaPlace
 from consumer.log.kafka.producer import KafkaPublisher
 from consumer.log.kafka.reading import Question, read_committed, read_offsets, read_records
-from consumer.log.kafka.subscription import ConsumerTimes, KafkaSubscription, open_subscription
+from consumer.log.kafka.subscription import KafkaSubscription
+from consumer.log.kafka.times import ConsumerTimes
 from consumer.ports import Clock, OnRevoked, Place, Position, Record
 
 __all__ = ["ConsumerTimes", "KafkaLog"]
