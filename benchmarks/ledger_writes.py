@@ -16,9 +16,10 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from consumer.core.cancellation import cancel_at
 from consumer.core.event import event_id
 from consumer.core.fact import Fact, FactName, Witness
-from consumer.core.policy import Policies, cancel_at, check_at
+from consumer.core.policy import Policies, check_at
 from consumer.core.projection import Entry, Evidence
 from consumer.core.standing import Request
 from consumer.ledger import Ledger

@@ -23,6 +23,7 @@ LOG_EVENTS = frozenset(
     {
         "account.refused",
         "account.unproven",
+        "cancel.held_back",
         "clock.wrong",
         "console.started",
         "delivery.accepted",
@@ -260,6 +261,12 @@ class Metrics:
             "fal_consumer_sweep_alarms",
             "Sweeps that stopped themselves",
             ["sweep"],
+            registry=registry,
+        )
+        self.cancels_held_back = Counter(
+            "fal_consumer_cancels_held_back",
+            "Cancels that waited for the limit a minute, by policy",
+            ["policy"],
             registry=registry,
         )
         self.fal_calls = Counter(

@@ -47,6 +47,8 @@ _NEEDS = {
     FactName.UNREADABLE: "a verified body that nobody can read: a check is due at once",
     FactName.CANCEL_REFUSED: "fal answered the cancel; none is asked again",
     FactName.CANCEL_REMEMBERED: "a cancel of a submission whose request id is not known yet",
+    FactName.CANCEL_WANTED: "a policy wants it cancelled: the sweep asks its status, then fal",
+    FactName.GROUP_CANCELLED: "about no request: everything in the group is unwanted, for good",
     FactName.CONFLICTED: "two different ends were told; the higher stands",
     FactName.TOKEN_MISMATCHED: "a token names what already belongs elsewhere",
     FactName.KEY_SET_FETCHED: "about no request: a key set of fal, whole",

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from consumer.core.policy import Policies, cancel_at, check_at
-from consumer.core.standing import Request
+from consumer.core.cancellation import UNLIMITED, cancel_at
+from consumer.core.policy import Policies, check_at
+from consumer.core.standing import CancelPolicy, Request
 from consumer.folder import DataFolder
 from consumer.log.room import LogLimits
 from consumer.ports import Plan
@@ -28,6 +29,10 @@ def policies_of(settings: Settings) -> Policies:
         submit_deadline=timedelta(seconds=settings.submit_timeout_s + 5),
         fetch_patience=timedelta(seconds=settings.fetch_patience_s),
         cancel_queued_after=settings.cancel_queued_after,
+        cancel_running=UNLIMITED | {CancelPolicy(rule) for rule in settings.cancel_running},
+        max_cancels_a_minute=settings.cancels_per_minute,
+        max_commands_a_minute=settings.commands_per_minute,
+        max_open_requests=settings.max_open_requests,
     )
 
 

@@ -157,10 +157,16 @@ def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[
         clock=clock,
         metrics=backends.metrics,
     )
-    stale = cancel.CancelStale(shared.fal, canceller, ledger, policies=policies, clock=clock)
+    stale = cancel.CancelStale(
+        canceller, shared.facts, ledger, policies=policies, clock=clock, metrics=backends.metrics
+    )
     sweeps.append(Sweep("reconcile", overdue.round, reconcile.BATCH))
     sweeps.append(Sweep("cancel", stale.round, cancel.BATCH))
-    return sweeps, [lambda: [overdue.alarm] if overdue.alarm else [], _notes_of(backends.fal)]
+    return sweeps, [lambda: _said(overdue.alarm, stale.note), _notes_of(backends.fal)]
+
+
+def _said(*sentences: str | None) -> list[str]:
+    return [sentence for sentence in sentences if sentence]
 
 
 def _notes_of(fal: FalQueueClient) -> Report:

@@ -7,9 +7,17 @@ from uuid import uuid4
 
 import click
 
-from consumer.cli.direct import Named, locate, open_fal, request_argument
+from consumer.cli.direct import Named, locate, maybe_request_argument, open_fal
 from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
-from consumer.cli.setup import Answer, Explained, log_to_stderr, run_loop, tags_of, with_settings
+from consumer.cli.setup import (
+    Answer,
+    Explained,
+    log_to_stderr,
+    run_loop,
+    tags_of,
+    with_keys,
+    with_settings,
+)
 from consumer.cli.submit_direct import UNRECORDED
 from consumer.cli.terminal import Failed, Narrator, note, print_json
 from consumer.commanding.cancelling import Cancelled, cancel_by
@@ -40,14 +48,17 @@ _PATIENCE_S = 120.0
     callback=tags_of,
     help="Comes back with the result. Repeat it, up to ten times.",
 )
+@with_keys
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
 @with_settings
-def track(
+def track(  # noqa: PLR0913  click hands over one argument an option
     settings: "Settings",
     *,
     endpoint: str,
     request_id: str,
     tags: dict[str, str],
+    group: str | None,
+    supersedes: str | None,
     as_json: bool,
 ) -> None:
     """
@@ -63,6 +74,8 @@ def track(
             "endpoint": endpoint,
             "request_id": request_id,
             "tags": tags,
+            "group": group,
+            "supersedes": supersedes,
         }
     )
     run_loop(_within_patience(_track(settings, command), command.subject))
@@ -92,17 +105,23 @@ async def _track(settings: "Settings", command: Event) -> None:
     cls=Explained,
     example="""\
 fal-consumer cancel 019f6af7-3088-7f03-b97d-84fec4a3ce12
+fal-consumer cancel --group batch-7
 fal-consumer cancel --direct fal-ai/flux/dev 019f6af7-3088-7f03-b97d-84fec4a3ce12""",
 )
-@request_argument
+@maybe_request_argument
+@click.option("--group", metavar="NAME", help="Everything in a group, for good.")
 @click.option(
     "--direct", is_flag=True, help="Ask fal at once, without a service; nothing is recorded."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line.")
 @with_settings
-def cancel(settings: "Settings", *, named: Named, direct: bool, as_json: bool) -> None:
+def cancel(
+    settings: "Settings", *, named: Named | None, group: str | None, direct: bool, as_json: bool
+) -> None:
     """
     Ask fal to stop a request. ID is a request id, or a submission id (sub_…).
+
+    With --group everything in that group, what is still to come under its name included.
 
     Goes through the running `serve`, on Kafka `work`, which needs no ENDPOINT. With --direct
     it asks fal at once; ENDPOINT is then needed where the ledger here does not know it.
@@ -110,18 +129,23 @@ def cancel(settings: "Settings", *, named: Named, direct: bool, as_json: bool) -
     Prints what came of it: removed, asked, remembered, stopped (exit code 0), refused,
     unknown or ended (exit code 1). Asked is not cancelled: a running job may still succeed.
     """
-    subject = named.subject
-    if direct:
+    if (named is None) == (group is None):
+        raise click.UsageError("give either an ID or --group NAME")
+    subject = named.subject if named else None
+    if direct and named is not None:
         note(UNRECORDED)
         found = run_loop(_cancel_directly(settings, named))
-    elif named.endpoint:
+    elif direct or (named is not None and named.endpoint):
         raise click.UsageError("give the ID alone, or --direct: a service knows the endpoint")
     else:
         log_to_stderr()
-        command = command_of({"command": "cancel", "command_id": uuid4().hex, "subject": subject})
-        found = run_loop(_within_patience(_cancel(settings, command), subject))
+        command = command_of(
+            {"command": "cancel", "command_id": uuid4().hex, "subject": subject, "group": group}
+        )
+        found = run_loop(_within_patience(_cancel(settings, command), subject or "ID"))
     if as_json:
-        print_json({"subject": subject, "outcome": found.outcome})
+        about = {"group": group} if subject is None else {"subject": subject}
+        print_json({**about, "outcome": found.outcome})
     else:
         click.echo(f"{found.outcome}: {found.sentence}")
     click.get_current_context().exit(0 if found.is_on_its_way else 1)

@@ -112,6 +112,19 @@ def request_argument(verb: Callable[..., Any]) -> Callable[..., Any]:
     )(verb)
 
 
+def maybe_request_argument(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the arguments `[ENDPOINT] ID` as `named`, None where there are none."""
+
+    def judged(
+        ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+    ) -> Named | None:
+        return _named(ctx, parameter, given) if given else None
+
+    return click.argument(
+        "named", metavar="[[ENDPOINT] ID]", nargs=-1, required=False, callback=judged
+    )(verb)
+
+
 def _named(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> Named:
     if len(given) > 2:
         raise click.UsageError("expected [ENDPOINT] ID, like fal-ai/flux/dev 019f6af7-…")

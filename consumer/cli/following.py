@@ -33,6 +33,10 @@ _REMEDIES = {
     "bad_tags": "fal takes up to ten: keys of a-z 0-9 . _ -, values without a comma",
     "locked": "only a human can end that: fal.ai/dashboard/billing",
     "unauthorized": "is the key whole, and not revoked? `fal-consumer check` tries it",
+    "too_many_open": "wait until some have ended, or raise FAL_CONSUMER_MAX_OPEN_REQUESTS",
+    "too_many_commands": "try again in a minute, or raise FAL_CONSUMER_COMMANDS_PER_MINUTE",
+    "group": "its group is cancelled for good: submit under another --group",
+    "superseded": "a newer one with this --supersedes key is at fal already",
     "command_conflict": "choose another --id, or give the same input and endpoint",
     "unknown_subject": "is the id right? `fal-consumer requests` lists what is known",
 }
@@ -47,6 +51,8 @@ _ARGUMENTS = {
     "runner_hint": ("--runner-hint", "expected 1 to 256 visible ASCII characters"),
     "max_queue_length": ("--max-queue", ""),
     "object_lifecycle": ("--files-expire, --files-acl, --files-rule", ""),
+    "group": ("--group", "expected 1 to 200 visible ASCII characters without a space"),
+    "supersedes": ("--supersedes", "expected 1 to 200 visible ASCII characters without a space"),
     "start_by": ("--start-within", ""),
     "finish_by": ("--finish-within", ""),
 }

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
 from consumer.cli.terminal import ago, note, print_json, print_table, word
-from consumer.core.event import format_time
+from consumer.core.public import public_request
 from consumer.core.standing import Request, State
 from consumer.ports import RequestFilter
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     help=f"Only these: {', '.join(State)}. Repeat it.",
 )
 @click.option("--endpoint", default="", metavar="OWNER/APP", help="Only those of one endpoint.")
+@click.option("--group", default="", metavar="NAME", help="Only those of one group.")
+@click.option(
+    "--supersedes", default="", metavar="KEY", help="Only those of one series, the newest first."
+)
 @click.option("--open", "open_only", is_flag=True, help="Only those with work left to do.")
 @click.option(
     "--limit",
@@ -41,6 +45,8 @@ def requests(  # noqa: PLR0913  click hands over one argument an option
     *,
     states: tuple[str, ...],
     endpoint: str,
+    group: str,
+    supersedes: str,
     open_only: bool,
     limit: int,
     as_json: bool,
@@ -54,13 +60,15 @@ def requests(  # noqa: PLR0913  click hands over one argument an option
     wanted = RequestFilter(
         states=tuple(State(name) for name in states),
         endpoint=endpoint,
+        group=group,
+        supersedes=supersedes,
         open_only=open_only,
         limit=limit,
     )
     found = run_loop(_listed(settings, wanted))
     if as_json:
         for request in found:
-            print_json(row_of(request))
+            print_json(public_request(request))
     elif found:
         _print(found)
         if len(found) == limit:
@@ -74,32 +82,6 @@ async def _listed(settings: "Settings", wanted: RequestFilter) -> Sequence[Reque
 
     async with open_ledger(settings) as ledger:
         return await ledger.requests(wanted)
-
-
-def row_of(request: Request) -> dict[str, Any]:
-    """Return a request as programs read it: flat, instants as RFC 3339 in UTC."""
-    end, result = request.end, request.result
-    return {
-        "request_id": request.request_id,
-        "state": request.state.value,
-        "is_open": request.is_open,
-        "is_tracked": request.is_tracked,
-        "has_conflict": request.has_conflict,
-        "endpoint": request.endpoint.value if request.endpoint else None,
-        "submission_id": request.submission.value if request.submission else None,
-        "command_id": request.command_id or None,
-        "tags": request.tags,
-        "accounts": list(request.accounts),
-        "queue_position": request.queue_position,
-        "first_at": format_time(request.first_at),
-        "last_at": format_time(request.last_at),
-        "ended_at": format_time(end.at) if end else None,
-        "witness": end.witness.value if end else None,
-        "result_revision": result.revision if result else None,
-        "http_status": result.http_status if result else None,
-        "billable_units": result.billable_units if result else None,
-        "output_missing": result.output_missing if result else None,
-    }
 
 
 def _print(found: Sequence[Request]) -> None:

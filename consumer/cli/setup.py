@@ -62,6 +62,19 @@ def tags_of(
     return tags
 
 
+def with_keys(verb: _Verb) -> _Verb:
+    """Give a verb `--group` and `--supersedes`."""
+    group = click.option(
+        "--group", metavar="NAME", help="Cancelled together: `cancel --group NAME`."
+    )
+    supersedes = click.option(
+        "--supersedes",
+        metavar="KEY",
+        help="Of each KEY only the newest is wanted: older ones that still wait are cancelled.",
+    )
+    return group(supersedes(verb))
+
+
 def with_settings(verb: _Verb) -> _Verb:
     """Give a verb `--config` and, as its first argument, the settings. Raises ConfigError."""
 

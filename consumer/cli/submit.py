@@ -9,7 +9,15 @@ from uuid import uuid4
 import click
 
 from consumer.cli.following import command_of, open_desk, refuse_dead_letters, remedy
-from consumer.cli.setup import Explained, content, log_to_stderr, run_loop, tags_of, with_settings
+from consumer.cli.setup import (
+    Explained,
+    content,
+    log_to_stderr,
+    run_loop,
+    tags_of,
+    with_keys,
+    with_settings,
+)
 from consumer.cli.submit_direct import Wish, order_of, submit_directly
 from consumer.cli.submit_options import options_of, queue_options, span_of
 from consumer.cli.terminal import (
@@ -91,6 +99,7 @@ echo '{"prompt": "a cat"}' | fal-consumer submit fal-ai/flux/dev --input - --wai
     callback=span_of,
     help="Cancel it if it has not finished after this.",
 )
+@with_keys
 @click.option(
     "--id",
     "command_id",
@@ -169,6 +178,8 @@ def _fields(endpoint: str, source: bytes, more: Mapping[str, Any]) -> dict[str, 
         "input": value,
         "tags": more["tags"],
         "options": options_of(more),
+        "group": more["group"],
+        "supersedes": more["supersedes"],
         "start_by": _deadline(now, more["start_within"]),
         "finish_by": _deadline(now, more["finish_within"]),
     }

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from consumer.cli.requests import row_of
 from consumer.cli.setup import Explained, log_to_stderr, run_loop, with_settings
 from consumer.cli.terminal import (
     Failed,
@@ -18,10 +17,12 @@ from consumer.cli.terminal import (
     short_span,
     word,
 )
+from consumer.core.cancellation import Happened, cancellation_of
 from consumer.core.command import submission_id_of
 from consumer.core.event import format_time
 from consumer.core.fact import Fact
 from consumer.core.projection import Evidence
+from consumer.core.public import public_request
 from consumer.core.standing import Request, Submission
 from consumer.core.text import parse_json
 from consumer.ports import Ledger
@@ -30,7 +31,18 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 _MAX_DETAIL_CHARS = 60
-_SHOWN_DETAIL = ("reason", "answer", "position", "http_status", "error_type", "error", "endpoint")
+_SHOWN_DETAIL = (
+    "policy",
+    "status",
+    "answer",
+    "by",
+    "reason",
+    "position",
+    "http_status",
+    "error_type",
+    "error",
+    "endpoint",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ async def _life(ledger: Ledger, subject: str) -> Life:
 
 def _print_lines(life: Life) -> None:
     if life.request is not None:
-        print_json({"kind": "request", **row_of(life.request)})
+        print_json({"kind": "request", **public_request(life.request)})
     if life.submission is not None:
         print_json({"kind": "submission", **life.submission.model_dump(mode="json")})
     for fact in life.facts:
@@ -195,6 +207,7 @@ def _ending(life: Life) -> list[Text]:
         count = len(life.deliveries)
         noun = "delivery" if count == 1 else "deliveries"
         lines.append(Text(f"evidence: {count} webhook {noun}, {genuine} from our account"))
+    lines += _cancelled(life.request)
     result = life.result
     if result is None:
         lines.append(Text("no result yet"))
@@ -209,6 +222,29 @@ def _ending(life: Life) -> list[Text]:
     if result.get("billable_units") is not None:
         lines.append(foreign(f"  billable units: {result['billable_units']}"))
     return lines
+
+
+_BECAME = {
+    Happened.WANTED: "not asked yet",
+    Happened.ASKED: "asked; not ended yet",
+    Happened.REMOVED: "removed from the queue",
+    Happened.STOPPED: "stopped while running",
+    Happened.COMPLETED: "completed anyway",
+    Happened.REFUSED: "refused",
+    Happened.LOST: "nobody can tell",
+}
+
+
+def _cancelled(request: Request | None) -> list[Text]:
+    """Return what became of a cancellation, in one line, or nothing."""
+    found = cancellation_of(request) if request else None
+    if found is None:
+        return []
+    words = _BECAME[found.happened]
+    if found.is_billed and found.happened is not Happened.REMOVED:
+        words += ", billed"
+    told = f" ({found.policy}; fal said {found.answer})" if found.answer else f" ({found.policy})"
+    return [Text("cancel: ") + foreign(words + told)]
 
 
 def _detail_of(fact: Fact) -> str:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from consumer.commanding.desk import Desk, facts_about, raise_if_set_aside
+from consumer.core.command import Cancel, parse_command
 from consumer.core.event import Event
-from consumer.core.fact import FactName
+from consumer.core.fact import FactName, group_cancelled_id
 from consumer.core.standing import State
 from consumer.ports import Ledger
 
@@ -36,17 +37,23 @@ _OUTCOMES = {
         "its request id is not known yet; fal is asked as soon as it is",
         is_on_its_way=True,
     ),
+    FactName.GROUP_CANCELLED: Cancelled(
+        "asked", "what waits is removed, what runs is stopped", is_on_its_way=True
+    ),
     FactName.STOPPED: Cancelled("stopped", "it is never sent to fal", is_on_its_way=True),
 }
 
 
 async def cancel_by(desk: Desk, command: Event) -> Cancelled:
     """
-    Put a cancel command on the log and return what came of it.
+    Put a cancel command on the log and return what came of it; of a group, that it is cancelled:
+    its members follow, one by one.
 
     Nothing is asked where the request has ended already. Raises CommandRefused and NoService;
     has no deadline of its own.
     """
+    asked = parse_command(command.data)
+    group = asked.group if isinstance(asked, Cancel) else None
     ended = await _ended(desk.ledger, command.subject)
     if ended is not None:
         return ended
@@ -55,6 +62,8 @@ async def cancel_by(desk: Desk, command: Event) -> Cancelled:
         news = await desk.look()
         raise_if_set_aside(news, command)
         names = await _names(desk.ledger, command.subject)
+        if group is not None:
+            names = {group_cancelled_id(group)}
         for fact in facts_about(news, names):
             if fact.name in _OUTCOMES:
                 answer = str(fact.detail.get("answer", ""))

@@ -7,7 +7,7 @@ Each carries a `command_id` chosen by its sender; the same id is the same comman
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from consumer.core.endpoint import is_endpoint_id, is_request_id
@@ -47,6 +48,11 @@ def _writable(value: dict[str, Any]) -> dict[str, Any]:
 _MAX_WHERE = 200  # part of it may be a sender's field name
 RequestId = Annotated[str, AfterValidator(_request_id)]
 
+GroupKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$", description="what it belongs to")]
+SeriesKey = Annotated[
+    str, Field(pattern=r"^[\x21-\x7e]{1,200}$", description="of each key only the newest is wanted")
+]
+
 
 class _Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +65,10 @@ class _Wanted(_Command):
     start_by: str | None = Field(None, description="deadline to start, RFC 3339")
     finish_by: str | None = Field(None, description="deadline to finish, RFC 3339")
     tags: dict[str, str] = Field(default_factory=dict, max_length=10)
+    group: GroupKey | None = Field(None, description="cancelled together, by this name")
+    supersedes: SeriesKey | None = Field(
+        None, description="a newer one with this key cancels the older ones that wait"
+    )
 
     @field_validator("endpoint")
     @classmethod
@@ -107,10 +117,21 @@ class Track(_Wanted):
 
 
 class Cancel(_Command):
-    """Ask fal to stop a request. `subject` is a request id or a submission id."""
+    """
+    Ask fal to stop a request, or everything in a group, what is still to come included.
+
+    `subject` is a request id or a submission id; either it or `group` is given.
+    """
 
     command: Literal["cancel"] = "cancel"
-    subject: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    subject: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    group: GroupKey | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.subject is None) == (self.group is None):
+            raise ValueError("expected either subject or group")
+        return self
 
 
 class Refetch(_Command):
@@ -127,6 +148,11 @@ COMMAND: TypeAdapter[Submit | Track | Cancel | Refetch] = TypeAdapter(Command)
 def submission_id_of(command_id: str) -> str:
     """Return the submission id that belongs to a command: `sub_` and 32 hex digits."""
     return f"sub_{event_id('submission', command_id)[:32]}"
+
+
+def group_subject(group: str) -> str:
+    """Return what records about a group are keyed by: `grp_` and 32 hex digits."""
+    return f"grp_{event_id('group', group)[:32]}"
 
 
 def parse_command(data: bytes) -> Submit | Track | Cancel | Refetch:
@@ -166,7 +192,9 @@ def _subject_of(command: Submit | Track | Cancel | Refetch) -> str:
     match command:
         case Submit():
             return command.submission_id
+        case Cancel(subject=str(subject)):
+            return subject
         case Cancel():
-            return command.subject
+            return group_subject(command.group or "")
         case _:
             return command.request_id

@@ -34,6 +34,7 @@ class FactName(StrEnum):
     TRACKED = "tracked"
     QUEUED = "queued"
     RUNNING = "running"
+    CANCEL_WANTED = "cancel_wanted"
     CANCEL_ASKED = "cancel_asked"
     CANCEL_ACCEPTED = "cancel_accepted"
     CANCEL_REFUSED = "cancel_refused"
@@ -46,6 +47,7 @@ class FactName(StrEnum):
     CONFLICTED = "conflicted"
     TOKEN_MISMATCHED = "token_mismatched"  # noqa: S105  a word, not a secret
     # about neither
+    GROUP_CANCELLED = "group_cancelled"
     KEY_SET_FETCHED = "key_set_fetched"
     REPLAY_ASKED = "replay_asked"
     REPLAYED = "replayed"
@@ -71,6 +73,16 @@ OBSERVATIONS = frozenset(
     {FactName.QUEUED, FactName.RUNNING, FactName.NOT_FOUND, FactName.CANCEL_REFUSED}
 )
 """Facts that may truly be learned again: their id holds their time, so that each one is kept."""
+
+BY_POLICY = frozenset(
+    {
+        FactName.CANCEL_WANTED,
+        FactName.CANCEL_REMEMBERED,
+        FactName.CANCEL_ASKED,
+        FactName.CANCEL_ACCEPTED,
+    }
+)
+"""Facts that are another one under another policy: their id holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,25 @@ def new_fact(  # noqa: PLR0913  a fact is a row of six columns
     parts = [EventType.FACT.value, subject, submission_id, name.value, witness.value]
     if name in OBSERVATIONS:
         parts.append(format_time(at))
+    if name in BY_POLICY:
+        parts.append(str((detail or {}).get("policy") or ""))
     return Fact(name, witness, at, event_id(*parts), request_id, submission_id, detail or {})
+
+
+def group_cancelled(group: str, at: datetime, detail: Mapping[str, Any]) -> Fact:
+    """Return the fact that a group is cancelled: one for each group, whoever asks and how often."""
+    return Fact(
+        FactName.GROUP_CANCELLED,
+        Witness.COMMAND,
+        at,
+        group_cancelled_id(group),
+        detail={"group": group, **detail},
+    )
+
+
+def group_cancelled_id(group: str) -> str:
+    """Return the id of the fact that a group is cancelled."""
+    return event_id(EventType.FACT.value, FactName.GROUP_CANCELLED.value, group)
 
 
 def fact_event(fact: Fact, source: str) -> Event:

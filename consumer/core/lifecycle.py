@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
+from consumer.core.cancellation import is_noted, join_notes, policy_of, weightier
 from consumer.core.event import parse_time
 from consumer.core.fact import Fact, FactName, Witness
 from consumer.core.standing import (
@@ -25,6 +26,7 @@ from consumer.core.standing import (
     Named,
     Published,
     Request,
+    Series,
     State,
     Submission,
     SubmissionState,
@@ -89,6 +91,8 @@ def join_submission(held: Submission | None, fact: Fact) -> Submission:
         "is_cancel_remembered": held.is_cancel_remembered
         or fact.name is FactName.CANCEL_REMEMBERED,
     }
+    if fact.name is FactName.CANCEL_REMEMBERED:
+        change["cancel_policy"] = weightier(held.cancel_policy, policy_of(fact))
     if fact.request_id and fact.witness in AUTHORITY and fact.counts:
         change["request"] = _better(held.request, _named(fact.request_id, fact))
     state = SUBMISSION_TABLE.get(fact.name)
@@ -101,6 +105,7 @@ def join_submission(held: Submission | None, fact: Fact) -> Submission:
     if state in SUBMISSION_ENDS or state is SubmissionState.UNKNOWN:
         change["reason"] = max(held.reason, _text_of(fact, "reason"))
     change["tags"] = _tags(held.tags, fact)
+    change |= _keys_of(held, fact)
     return held.model_copy(update=change)
 
 
@@ -173,6 +178,8 @@ def _names_of(held: Request, fact: Fact) -> dict[str, Any]:
 
 def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
     change: dict[str, Any] = {}
+    if is_noted(fact):
+        change["cancels"] = join_notes(held.cancels, fact)
     if fact.name in (FactName.QUEUED, FactName.RUNNING):
         change["known_last_at"] = _latest(held.known_last_at, fact.at)
     if fact.name is FactName.QUEUED:
@@ -205,6 +212,23 @@ def _tracking(held: Request, fact: Fact) -> dict[str, Any]:
         "finish_by": _earliest(held.finish_by, _maybe_time(detail.get("finish_by"))),
         "tags": _tags(held.tags, fact),
         "command_id": max(held.command_id, _text_of(fact, "command_id")),
+        "keeps_payload": held.keeps_payload or detail.get("store_io") is True,
+        **_keys_of(held, fact),
+    }
+
+
+_TOO_HIGH = 2**63  # for a column of the ledger
+
+
+def _keys_of(held: Request | Submission, fact: Fact) -> dict[str, Any]:
+    """Return the group, and the place in a series, that a submitter gave."""
+    key, number = _text_of(fact, "supersedes"), fact.detail.get("number")
+    places = [held.series] if held.series else []
+    if key and isinstance(number, int) and 1 <= number < _TOO_HIGH:
+        places.append(Series(key=key, number=number))
+    return {
+        "group": max(held.group, _text_of(fact, "group")),
+        "series": max(places, key=lambda place: (place.key, place.number), default=None),
     }
 
 

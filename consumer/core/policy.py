@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumer.core.fact import FactName
-from consumer.core.standing import RANK, Request, State
+from consumer.core.standing import CancelPolicy, Request
 from consumer.errors import (
     ConsumerError,
     EventError,
@@ -42,6 +42,12 @@ class Policies:
     retry_base: timedelta = timedelta(seconds=1)
     max_retry_gap: timedelta = timedelta(minutes=5)
     cancel_queued_after: timedelta | None = None
+    max_cancels_a_minute: int = 100
+    max_commands_a_minute: int | None = None
+    max_open_requests: int | None = None
+    cancel_running: frozenset[CancelPolicy] = frozenset(
+        {CancelPolicy.ASKED, CancelPolicy.GROUP, CancelPolicy.FINISH_DEADLINE}
+    )
 
 
 ACCOUNT_REASONS = frozenset({"locked", "unauthorized", "no_key", "rate_limited", "too_many_calls"})
@@ -139,45 +145,6 @@ def next_check_gap(request: Request, attempt: int, policies: Policies) -> timede
         return min(policies.first_check * growth, policies.max_check_gap)
     longest = min(policies.first_check, policies.max_check_gap)
     return min(policies.first_check_without_callback * growth, longest)
-
-
-def cancel_at(request: Request, policies: Policies) -> datetime | None:
-    """
-    Return when a policy wants the request cancelled, or None.
-
-    Only tracked requests without an end, and only while fal has not answered a cancel (one
-    that was asked and cut is asked again): the start deadline while it has not started, the
-    finish deadline, and `cancel_queued_after` while it is still queued.
-    """
-    if not request.is_tracked or request.end is not None:
-        return None
-    if request.cancel_answered_at is not None:
-        return None
-    has_started = RANK[request.live] >= RANK[State.RUNNING]
-    instants = [request.finish_by]
-    if not has_started:
-        instants.append(request.start_by)
-        if policies.cancel_queued_after is not None:
-            instants.append(request.first_at + policies.cancel_queued_after)
-    return min((at for at in instants if at is not None), default=None)
-
-
-def cancel_reason(
-    request: Request, *, is_queued: bool, now: datetime, policies: Policies
-) -> str | None:
-    """Return which policy wants the request cancelled, its status just asked; or None."""
-    if not request.is_tracked or request.end is not None:
-        return None
-    if request.finish_by is not None and request.finish_by <= now:
-        return "finish_deadline"
-    if not is_queued:
-        return None
-    if request.start_by is not None and request.start_by <= now:
-        return "start_deadline"
-    limit = policies.cancel_queued_after
-    if limit is not None and request.first_at + limit <= now:
-        return "queued_too_long"
-    return None
 
 
 # ---------------------------------------------------------------- what an unknown id means

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from consumer.core.fact import Witness
+from consumer.core.fact import FactName, Witness
 
 
 class State(StrEnum):
@@ -37,6 +37,17 @@ class SubmissionState(StrEnum):
     CANCELLED = "cancelled"
     REFUSED = "refused"
     SUBMITTED = "submitted"
+
+
+class CancelPolicy(StrEnum):
+    """Why a request is to be cancelled."""
+
+    ASKED = "asked"
+    GROUP = "group"
+    SUPERSEDED = "superseded"
+    FINISH_DEADLINE = "finish_deadline"
+    START_DEADLINE = "start_deadline"
+    QUEUE_WAIT = "queue_wait"
 
 
 RANK = {state: rank for rank, state in enumerate(State)}
@@ -101,6 +112,26 @@ class Published(_Value):
     output_missing: str | None = None
 
 
+class Series(_Value):
+    """A place in a series: of one key only the highest number is wanted."""
+
+    key: str
+    number: int
+
+
+class CancelNote(_Value):
+    """
+    What one fact says of a cancellation. `status` is fal's just before the call, `answer` its own.
+    """
+
+    name: FactName
+    policy: str
+    at: datetime
+    status: str = ""
+    answer: str = ""
+    by: str = ""
+
+
 class Request(_Value):
     """
     Everything the ledger derives about one request. Instants are aware UTC.
@@ -124,6 +155,7 @@ class Request(_Value):
     queue_position_at: datetime | None = None
     cancel_asked_at: datetime | None = None
     cancel_answered_at: datetime | None = None
+    cancels: tuple[CancelNote, ...] = ()
     known_last_at: datetime | None = None
     not_found_last_at: datetime | None = None
     unreadable_at: datetime | None = None
@@ -131,6 +163,9 @@ class Request(_Value):
     finish_by: datetime | None = None
     tags: dict[str, str] = {}
     command_id: str = ""
+    group: str = ""
+    series: Series | None = None
+    keeps_payload: bool = False  # known to be stored at fal
 
     @property
     def end(self) -> End | None:
@@ -180,6 +215,9 @@ class Submission(_Value):
     input_sha256: str = ""
     reason: str = ""
     is_cancel_remembered: bool = False
+    cancel_policy: str = ""
+    group: str = ""
+    series: Series | None = None
     result: Published | None = None
 
 

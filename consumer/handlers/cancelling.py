@@ -1,30 +1,38 @@
 """
 Asking fal to stop a request, and telling what truly happened.
 
-Accepted is not cancelled: only fal's `OK` (removed from the queue) is an end here; after
-any other answer the request is followed until it has one.
+The status is asked right before, and is part of what is told. Accepted is not cancelled:
+only fal's `OK` (removed from the queue) is an end here; after any other answer the request
+is followed until it has one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from consumer.core.fact import FactName, Witness, new_fact
 from consumer.core.result import bare_result
-from consumer.core.standing import Request
+from consumer.core.standing import CancelPolicy, Request
 from consumer.handlers.results import Facts, Results, correlation_of
-from consumer.ports import CancelAnswer, Clock, FalQueue, Ledger
+from consumer.ports import CancelAnswer, Clock, FalQueue, Ledger, QueueStatus
 from consumer.telemetry import get_logger
 
 _log = get_logger()
 
+PENDING = frozenset({QueueStatus.IN_QUEUE, QueueStatus.IN_PROGRESS})
+"""What fal says of a request that can be cancelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class CancelCase:
-    """One cancellation: which request, where, and which policy wants it."""
+    """
+    One cancellation: which request, where, which policy wants it, and fal's status just before.
+    """
 
     request_id: str
     endpoint: str
     policy: str
+    status: str = ""
+    by: str = ""
 
 
 class Canceller:
@@ -38,6 +46,20 @@ class Canceller:
         self._results = results
         self._ledger = ledger
         self._clock = clock
+
+    async def ask_status(self, case: CancelCase) -> QueueStatus:
+        """Return where fal says the request stands. Raises FalUnavailable, FalRefused, …"""
+        answer = await self._fal.status(case.endpoint, case.request_id)
+        return answer.status
+
+    async def cancel_as_asked(self, case: CancelCase) -> None:
+        """Cancel because a caller asked: whatever is queued or runs. Raises as `cancel` does."""
+        status = await self.ask_status(case)
+        case = replace(case, policy=CancelPolicy.ASKED.value, status=status.value)
+        if status in PENDING:
+            await self.cancel(case)
+        else:
+            await self._tell(FactName.CANCEL_REFUSED, Witness.STATUS, case, {})
 
     async def cancel(self, case: CancelCase) -> CancelAnswer:
         """
@@ -90,9 +112,13 @@ class Canceller:
                 witness,
                 self._clock(),
                 request_id=case.request_id,
-                detail={"policy": case.policy, **detail},
+                detail={"policy": case.policy, **_given(case), **detail},
             )
         )
+
+
+def _given(case: CancelCase) -> dict[str, str]:
+    return {name: text for name in ("status", "by") if (text := getattr(case, name))}
 
 
 def cancel_case(request: Request, policy: str) -> CancelCase | None:

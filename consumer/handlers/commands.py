@@ -7,16 +7,16 @@ a refusal with a result event that its sender can correlate.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from consumer.core.command import Cancel, Refetch, Submit, Track, parse_command
 from consumer.core.completion import Completion
 from consumer.core.event import EventType, Topic, decode
-from consumer.core.fact import FactName, Witness, new_fact
+from consumer.core.fact import FactName, Witness, group_cancelled, new_fact
 from consumer.core.policy import DeadLetter, Done, Outcome, Policies, RetryAt, retry_gap
 from consumer.core.replay import is_meant_for, is_replayed
 from consumer.core.result import Correlation, bare_result
-from consumer.core.standing import Request, Submission, SubmissionState
+from consumer.core.standing import CancelPolicy, Request, Submission, SubmissionState
 from consumer.errors import UndecodableEvent
 from consumer.handlers.answers import ask_result, completion_event
 from consumer.handlers.cancelling import Canceller, cancel_case
@@ -28,6 +28,11 @@ from consumer.ports import ClaimKind, Clock, FalQueue, Ledger, Record
 _MAX_LOOKUPS = 6
 # A command may name a request that the ledger learns of a moment later; after about half a
 # minute of looking it is a mistake.
+_MINUTE = timedelta(minutes=1)
+_LIMITS = {
+    "too_many_open": "as many requests are open as FAL_CONSUMER_MAX_OPEN_REQUESTS allows",
+    "too_many_commands": "more in a minute than FAL_CONSUMER_COMMANDS_PER_MINUTE allows",
+}
 _UNSENT = frozenset({SubmissionState.INTENDED, SubmissionState.SENDING})
 
 
@@ -140,7 +145,27 @@ class Commands:
         if not self._may_submit(command.endpoint):
             return "endpoint_not_allowed"
         told = await self._ledger.latest_claim(ClaimKind.RESULT, command.submission_id)
-        return "refused_before" if told is not None else None
+        if told is not None:
+            return "refused_before"
+        return await self._reason_of_limits(command.submission_id)
+
+    async def _reason_of_limits(self, submission_id: str = "") -> str | None:
+        """
+        Return which limit a command that begins something new is past, or None.
+
+        One that is handled again, because a process was killed meanwhile, may count twice.
+        """
+        most = self._policies.max_open_requests
+        limit = self._policies.max_commands_a_minute
+        if most is None and limit is None:
+            return None
+        if submission_id and await self._ledger.submission(submission_id) is not None:
+            return None  # it waits since an earlier attempt, and is counted already
+        if most is not None and await self._ledger.open_work(most) >= most:
+            return "too_many_open"
+        if limit is not None and not await self._ledger.allow("commands", limit, _MINUTE):
+            return "too_many_commands"
+        return None
 
     async def _refuse(self, command: Submit, reason: str) -> Outcome:
         """Tell that nothing was sent, and why, to whoever waits for the submission."""
@@ -170,6 +195,12 @@ class Commands:
         return Done()
 
     async def _track(self, command: Track) -> Outcome:
+        reason = await self._reason_of_limits()
+        if reason:
+            return DeadLetter(reason, _LIMITS[reason])
+        number = None
+        if command.supersedes:
+            number = await self._ledger.number_of(command.supersedes, command.request_id)
         await self._facts.publish(
             new_fact(
                 FactName.TRACKED,
@@ -182,13 +213,23 @@ class Commands:
                     "tags": command.tags,
                     "start_by": command.start_by,
                     "finish_by": command.finish_by,
+                    "group": command.group,
+                    "supersedes": command.supersedes,
+                    "number": number,
                 },
             )
         )
         return Done()
 
     async def _cancel(self, paid: Paid, command: Cancel, attempt: int) -> Outcome:
-        claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, command.subject)
+        if command.subject is None:
+            return await self._cancel_group(command)
+        return await self._cancel_subject(paid, command, command.subject, attempt)
+
+    async def _cancel_subject(
+        self, paid: Paid, command: Cancel, subject: str, attempt: int
+    ) -> Outcome:
+        claim = await self._ledger.latest_claim(ClaimKind.SUBMISSION, subject)
         if claim is not None:
             request_id = claim.detail.get("request_id")
             if is_put_off(claim):
@@ -196,12 +237,18 @@ class Commands:
                     return Done()
                 return RetryAt(self._clock() + self._policies.retry_base, "claimed")
             if not request_id:
-                return await self._remember(command)
+                return await self._remember(command, subject)
             return await self._cancel_request(paid, str(request_id), attempt)
-        submission = await self._ledger.submission(command.subject)
+        submission = await self._ledger.submission(subject)
         if submission is not None:
             return await self._stop(paid, submission)
-        return await self._cancel_request(paid, command.subject, attempt)
+        return await self._cancel_request(paid, subject, attempt)
+
+    async def _cancel_group(self, command: Cancel) -> Outcome:
+        """Tell that a group is cancelled; its members follow when that is recorded."""
+        detail = {"command_id": command.command_id}
+        await self._facts.publish(group_cancelled(command.group or "", self._clock(), detail))
+        return Done()
 
     async def _stop(self, paid: Paid, submission: Submission) -> Outcome:
         detail = {
@@ -209,20 +256,21 @@ class Commands:
             "command_id": submission.command_id,
             "tags": submission.tags,
             "input_sha256": submission.input_sha256,
+            "group": submission.group,
         }
         if await paid.submitter.stop(submission.submission_id, detail):
             return Done()
         return RetryAt(self._clock() + self._policies.retry_base, "claimed")
 
-    async def _remember(self, command: Cancel) -> Outcome:
+    async def _remember(self, command: Cancel, submission_id: str) -> Outcome:
         """Keep the wish: it is sent as soon as the submission's request id is known."""
         await self._facts.publish(
             new_fact(
                 FactName.CANCEL_REMEMBERED,
                 Witness.COMMAND,
                 self._clock(),
-                submission_id=command.subject,
-                detail={"command_id": command.command_id},
+                submission_id=submission_id,
+                detail={"command_id": command.command_id, "policy": CancelPolicy.ASKED.value},
             )
         )
         return Done()
@@ -242,11 +290,11 @@ class Commands:
 
     async def _cancel_request(self, paid: Paid, request_id: str, attempt: int) -> Outcome:
         request: Request | None = await self._ledger.request(request_id)
-        case = cancel_case(request, "asked") if request else None
+        case = cancel_case(request, CancelPolicy.ASKED.value) if request else None
         if case is None:
             return self._unknown_subject(request, attempt)
         if request is None or request.end is None:
-            await paid.canceller.cancel(case)
+            await paid.canceller.cancel_as_asked(case)
         return Done()
 
     def _unknown_subject(self, request: Request | None, attempt: int) -> Outcome:

@@ -26,6 +26,7 @@ from consumer.core.token import is_key_set_proof
 from consumer.errors import EventError
 from consumer.handlers.judging import Judge, outcome_of_verdict
 from consumer.handlers.results import Facts
+from consumer.handlers.wishes import Wishes
 from consumer.ports import Clock, Ledger, Record, Recorded
 from consumer.telemetry import get_logger
 
@@ -56,6 +57,7 @@ class RecordEvents:
         self._secrets = tuple(secrets)
         self._policies = policies
         self._clock = clock
+        self._wishes = Wishes(ledger, facts, clock=clock)
 
     async def handle(self, record: Record, attempt: int) -> Outcome:  # noqa: ARG002
         """Return Done once everything that the record tells is durable in the ledger."""
@@ -112,6 +114,7 @@ class RecordEvents:
 
     async def _follow_up(self, entry: Entry, recorded: Recorded) -> None:
         """Tell what the join found: a repetition tells it again, under the same id."""
+        await self._wishes.follow(entry, recorded)
         request = recorded.request
         if request is None:
             return

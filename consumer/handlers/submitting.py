@@ -34,6 +34,7 @@ from consumer.handlers.submission_facts import (
     shown,
     submission_fact,
 )
+from consumer.handlers.wishes import Wishes
 from consumer.ports import (
     Claim,
     ClaimKind,
@@ -89,12 +90,15 @@ class Submitter:
         self._callbacks = callbacks
         self._policies = policies
         self._clock = clock
+        self._wishes = Wishes(ledger, facts, clock=clock)
 
     async def submit(self, command: Submit, attempt: int = 1) -> Outcome:
         """
         Send the command's job unless a claim says that it was sent, and tell what came of it.
 
-        While fal refuses every submit, for a locked account or a refused key, it waits.
+        While fal refuses every submit, for a locked account or a refused key, it waits. One
+        that is not wanted any more (its group is cancelled, a newer one of its series is at
+        fal, somebody asked) is stopped instead.
         """
         reason = "" if self._is_late(command) else self._fal.holds_back
         if reason and waits_for_account(reason, attempt):
@@ -106,6 +110,10 @@ class Submitter:
         # Both before the claim: a log that fails after it would leave a job that was never
         # sent as one of which nobody can tell.
         detail = await self._intend(command)
+        policy = await self._wishes.reason_to_stop(command.submission_id, detail)
+        if policy:
+            await self.stop(command.submission_id, detail, revision, reason=policy)
+            return Done()
         await self._facts.publish(
             submission_fact(FactName.SENDING, command.submission_id, self._clock(), detail)
         )
@@ -141,9 +149,16 @@ class Submitter:
         await self.give_up(claim)
         return Done()
 
-    async def stop(self, submission_id: str, detail: Mapping[str, Any], revision: int = 1) -> bool:
+    async def stop(
+        self,
+        submission_id: str,
+        detail: Mapping[str, Any],
+        revision: int = 1,
+        *,
+        reason: str = "cancelled",
+    ) -> bool:
         """Take the claim before anybody sends; True when the submission is now never sent."""
-        why = {**detail, "reason": "cancelled"}
+        why = {**detail, "reason": reason}
         fact = submission_fact(FactName.STOPPED, submission_id, self._clock(), why)
         return await self._preclude(fact, detail, revision) is None
 
@@ -228,6 +243,11 @@ class Submitter:
 
     async def _intend(self, command: Submit) -> dict[str, Any]:
         detail = self._detail(command)
+        if command.supersedes:
+            # Before anything is told: who is handled later has the higher number.
+            detail["number"] = await self._ledger.number_of(
+                command.supersedes, command.submission_id
+            )
         fact = submission_fact(FactName.INTENDED, command.submission_id, self._clock(), detail)
         await self._facts.publish(fact)
         return detail
@@ -289,6 +309,9 @@ class Submitter:
             "start_by": command.start_by,
             "finish_by": command.finish_by,
             "has_callback": bool(self._callbacks.url(command.endpoint)),
+            "group": command.group,
+            "supersedes": command.supersedes,
+            "store_io": command.options.store_io,
         }
 
     def _claim(self, command: Submit, detail: dict[str, Any], revision: int) -> Claim:

@@ -16,6 +16,8 @@ from consumer.ledger.derived import read_requests, read_submissions
 from consumer.ledger.rows import evidence_of, fact_of, key_set_of
 from consumer.ledger.tables import (
     HAS_CONFLICT,
+    HAS_GROUP,
+    HAS_SERIES,
     HAS_SUBMISSION,
     IS_OPEN,
     dead_letters,
@@ -102,6 +104,10 @@ def _listing(wanted: RequestFilter, states: Sequence[str]) -> Select[Any]:
         query = query.where(
             columns.submission_id == storable(wanted.submission_id), text(HAS_SUBMISSION)
         )
+    if wanted.group:
+        query = query.where(columns.group_key == storable(wanted.group), text(HAS_GROUP))
+    if wanted.supersedes:
+        query = query.where(columns.supersedes == storable(wanted.supersedes), text(HAS_SERIES))
     if wanted.open_only:
         query = query.where(text(IS_OPEN))
     if wanted.before:

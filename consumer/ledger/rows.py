@@ -109,6 +109,16 @@ def request_row(request: Request) -> Row:
         "result_outcome": result.outcome if result else None,
         "result_witness": result.witness if result else None,
         "billable_units": result.billable_units if result else None,
+        **_keys(request),
+    }
+
+
+def _keys(held: Request | Submission) -> Row:
+    series = held.series
+    return {
+        "group_key": held.group,
+        "supersedes": series.key if series else "",
+        "number": series.number if series else None,
     }
 
 
@@ -126,6 +136,7 @@ def submission_row(submission: Submission) -> Row:
         "last_at": micros(submission.last_at),
         "result_revision": result.revision if result else None,
         "result_outcome": result.outcome if result else None,
+        **_keys(submission),
     }
 
 

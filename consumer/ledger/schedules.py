@@ -83,7 +83,8 @@ def keep_schedules(connection: Connection, plans: Mapping[str, Plan], now: datet
     Let the rows of these requests be as their plans say.
 
     No instant: no row. A row that is there keeps its time, because a sweep may have put it
-    off, unless its check is wanted at once or its cancel earlier than planned before.
+    off, unless its check is wanted at once or its cancel is planned anew: then it comes no
+    later than planned.
     """
     held = {
         (row.schedule, row.subject): row
@@ -126,7 +127,7 @@ def _new_row(schedule: str, subject: str, at: int, now: int) -> Row:
 
 def _moves(row: Any, at: int, now: int) -> list[Row]:
     """Return the new times of a row that is there, or nothing when it keeps them."""
-    is_moved = at <= now < row.due_at if row.schedule == CHECK else at < row.planned_at
+    is_moved = at <= now < row.due_at if row.schedule == CHECK else at != row.planned_at
     return [{"new_planned_at": at, "new_due_at": min(at, row.due_at)}] if is_moved else []
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumer.errors import ConfigError
 from consumer.ledger.engine import ledger_url, open_engine, translated
 
-REVISION = "v0.1.0_2"
+REVISION = "v0.1.0_3"
 """The newest step in `migrations/versions`; a test holds that it is."""
 
 _OLDEST = 160_000

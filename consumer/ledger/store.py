@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
 from consumer.core.projection import Entry, Evidence, KeySetEntry
-from consumer.core.standing import Request, Submission, SubmissionState
+from consumer.core.standing import Request, Series, Submission, SubmissionState
 from consumer.errors import LedgerUnavailable
-from consumer.ledger import claims, parking, reading, schedules, stamping
+from consumer.ledger import claims, keyed, numbers, parking, reading, schedules, stamping
 from consumer.ledger.engine import (
     instant_of,
     is_postgres,
@@ -163,6 +163,28 @@ class Ledger:
         """As the port says."""
         return await self._read(reading.listed_submissions, states, limit)
 
+    async def unended(self, group: str) -> Sequence[Submission]:
+        """As the port says."""
+        return await self._read(keyed.unended, group)
+
+    async def outnumbered(
+        self, place: Series, limit: int
+    ) -> tuple[Sequence[Request], Sequence[Submission]]:
+        """As the port says."""
+        return await self._read(keyed.outnumbered, place, limit)
+
+    async def outnumbering(self, place: Series) -> Request | None:
+        """As the port says."""
+        return await self._read(keyed.outnumbering, place)
+
+    async def knows_fact(self, fact_id: str) -> bool:
+        """As the port says."""
+        return await self._read(keyed.knows_fact, fact_id)
+
+    async def open_work(self, limit: int) -> int:
+        """As the port says."""
+        return await self._read(keyed.open_work, limit)
+
     async def timeline(self, subject: str) -> Sequence[Fact]:
         """As the port says."""
         return await self._read(reading.timeline, subject)
@@ -216,6 +238,27 @@ class Ledger:
     async def stamped_at(self) -> datetime | None:
         """As the port says."""
         return await self._read(stamping.stamped_at)
+
+    async def number_of(self, supersedes: str, subject: str) -> int:
+        """As the port says."""
+        work = partial(numbers.number_of, supersedes=supersedes, subject=subject)
+        return await self._write(("series", supersedes), work)
+
+    async def allow(self, name: str, limit: int, span: timedelta) -> bool:
+        """As the port says."""
+        return await self._write(
+            ("allowances", name),
+            lambda connection: numbers.allow(
+                connection, name, limit=limit, span=span, now=self._now(connection)
+            ),
+        )
+
+    async def reserve(self, key: str, fingerprint: str) -> str:
+        """As the port says."""
+        return await self._write(
+            ("idempotency_keys", key),
+            lambda connection: numbers.reserve(connection, key, fingerprint, self._now(connection)),
+        )
 
     async def take_due(self, schedule: str, *, limit: int, lease: timedelta) -> Sequence[Due]:
         """As the port says."""

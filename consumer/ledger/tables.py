@@ -43,6 +43,8 @@ HAS_SUBMISSION = "submission_id <> ''"
 UNPROVEN = "NOT counts"
 IS_OPEN = "is_open"
 HAS_CONFLICT = "has_conflict"
+HAS_GROUP = "group_key <> ''"
+HAS_SERIES = "supersedes <> ''"
 UNPUBLISHED = "NOT is_published"
 # Conditions of partial indices. A query uses the index only where it says the very same
 # words, which an expression does not (`is_open = 1` on one database, `is_open` on the other).
@@ -54,6 +56,11 @@ _TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 def _text(name: str, **more: Any) -> Column[str]:
     return Column(name, _TEXT, nullable=False, **more)
+
+
+def _added_text(name: str) -> Column[str]:
+    """Return a column that came later: rows that were there before have none of it."""
+    return _text(name, server_default="")
 
 
 def _maybe_text(name: str) -> Column[str]:
@@ -121,6 +128,9 @@ requests = Table(
     _maybe_text("result_outcome"),
     _maybe_text("result_witness"),
     _maybe_text("billable_units"),
+    _added_text("group_key"),
+    _added_text("supersedes"),
+    Column("number", BigInteger, nullable=True),
     CheckConstraint("request_id <> ''", name="named"),
     CheckConstraint("last_at >= first_at", name="in_order"),
     CheckConstraint("result_revision IS NULL OR result_revision >= 1", name="revision_from_one"),
@@ -138,6 +148,8 @@ requests = Table(
     ),
     Index("ix_requests_open", "first_at", "request_id", **_where(IS_OPEN)),
     Index("ix_requests_conflict", "request_id", **_where(HAS_CONFLICT)),
+    Index("ix_requests_group", "group_key", "first_at", "request_id", **_where(HAS_GROUP)),
+    Index("ix_requests_series", "supersedes", "number", **_where(HAS_SERIES)),
 )
 
 submissions = Table(
@@ -153,12 +165,17 @@ submissions = Table(
     _instant("last_at"),
     Column("result_revision", BigInteger, nullable=True),
     _maybe_text("result_outcome"),
+    _added_text("group_key"),
+    _added_text("supersedes"),
+    Column("number", BigInteger, nullable=True),
     CheckConstraint("submission_id <> ''", name="named"),
     CheckConstraint("last_at >= first_at", name="in_order"),
     CheckConstraint("result_revision IS NULL OR result_revision >= 1", name="revision_from_one"),
     _one_of("state", SubmissionState),
     Index("ix_submissions_first", "first_at", "submission_id"),
     Index("ix_submissions_state", "state", "first_at"),
+    Index("ix_submissions_group", "group_key", **_where(HAS_GROUP)),
+    Index("ix_submissions_series", "supersedes", "number", **_where(HAS_SERIES)),
 )
 
 evidence_bodies = Table(
@@ -293,6 +310,38 @@ claims = Table(
     Index("ix_claims_open", "kind", "claimed_at", **_where(UNPUBLISHED)),
 )
 
+series = Table(
+    "series",
+    metadata,
+    _text("supersedes"),
+    Column("number", BigInteger, nullable=False),
+    _text("subject"),
+    PrimaryKeyConstraint("supersedes", "number"),
+    CheckConstraint("supersedes <> '' AND number >= 0", name="named"),
+    # Row 0 of a key is its lock, and names nobody.
+    CheckConstraint("(number = 0) = (subject = '')", name="numbered"),
+    Index("ix_series_subject", "supersedes", "subject", unique=True),
+)
+
+allowances = Table(
+    "allowances",
+    metadata,
+    _text("name", primary_key=True),
+    _instant("window_at"),
+    Column("used", BigInteger, nullable=False),
+    CheckConstraint("name <> '' AND used >= 0", name="counted"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _text("key", primary_key=True),
+    _text("fingerprint"),
+    _instant("at"),
+    CheckConstraint("key <> '' AND fingerprint <> ''", name="named"),
+    Index("ix_idempotency_keys_at", "at"),
+)
+
 stamps = Table(
     "stamps",
     metadata,
@@ -313,5 +362,5 @@ PROJECTION = (
 )
 """What a replay of the log makes again; those that others refer to come first."""
 
-OPERATIONAL = (schedules, parked, claims, stamps)
+OPERATIONAL = (schedules, parked, claims, series, allowances, idempotency_keys, stamps)
 """What is the ledger's own."""

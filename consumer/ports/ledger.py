@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from consumer.core.event import NewRecord
 from consumer.core.fact import Fact
 from consumer.core.projection import Entry, Evidence, KeySetEntry
-from consumer.core.standing import Request, State, Submission, SubmissionState
+from consumer.core.standing import Request, Series, State, Submission, SubmissionState
 from consumer.ports.log import Record
 
 
@@ -106,6 +106,8 @@ class RequestFilter:
     states: Sequence[State] = ()
     endpoint: str = ""
     submission_id: str = ""
+    group: str = ""
+    supersedes: str = ""
     open_only: bool = False
     limit: int = 100
     before: str = ""
@@ -139,6 +141,29 @@ class Ledger(Protocol):
         self, *, states: Sequence[SubmissionState] = (), limit: int = 100
     ) -> Sequence[Submission]:
         """Return submissions in these states (none: all), oldest first."""
+        ...
+
+    async def unended(self, group: str) -> Sequence[Submission]:
+        """Return the submissions of a group that have no end and no request yet."""
+        ...
+
+    async def outnumbered(
+        self, place: Series, limit: int
+    ) -> tuple[Sequence[Request], Sequence[Submission]]:
+        """
+        Return who has a lower number under the same key: open requests, and submissions that
+        have no end and no request yet. The highest first, at most `limit` of each.
+        """
+        ...
+
+    async def outnumbering(self, place: Series) -> Request | None:
+        """Return the tracked request with the highest number under a key, if above this one."""
+        ...
+
+    async def knows_fact(self, fact_id: str) -> bool: ...
+
+    async def open_work(self, limit: int) -> int:
+        """Return how many tracked requests are open, and submissions unended; at most `limit`."""
         ...
 
     async def timeline(self, subject: str) -> Sequence[Fact]:
@@ -206,6 +231,23 @@ class Ledger(Protocol):
 
     async def stamped_at(self) -> datetime | None:
         """Return the latest stamp: a submit from before it without a claim is never sent."""
+        ...
+
+    # numbers, allowances, keys
+    async def number_of(self, supersedes: str, subject: str) -> int:
+        """
+        Return the subject's number under a key, from 1: the next one, the first time it is asked.
+
+        Taken under a lock on the key and durable, so that a later caller has a higher one.
+        """
+        ...
+
+    async def allow(self, name: str, limit: int, span: timedelta) -> bool:
+        """Count one use, unless `limit` were counted in the running span; tell whether it was."""
+        ...
+
+    async def reserve(self, key: str, fingerprint: str) -> str:
+        """Keep what an idempotency key stands for, durably; return what it stood for first."""
         ...
 
     # schedules

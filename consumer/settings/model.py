@@ -24,6 +24,7 @@ from consumer.settings.values import (
     MIB,
     Accounts,
     Address,
+    CancelRules,
     Endpoints,
     File,
     LedgerUrl,
@@ -32,6 +33,7 @@ from consumer.settings.values import (
     TopicPrefix,
     Url,
     VisibleText,
+    count,
     one_of,
     parse_address,
     parse_bool,
@@ -115,6 +117,10 @@ class Settings(BaseSettings):
     api_url: Url = "https://api.fal.ai/v1"
     submit_endpoints: Annotated[tuple[str, ...] | None, Endpoints] = None  # see `may_submit`
     cancel_queued_after: Annotated[timedelta | None, BeforeValidator(parse_span)] = None
+    cancel_running: Annotated[tuple[str, ...], CancelRules] = ("finish_deadline",)
+    cancels_per_minute: Annotated[int, count(0, 10**6)] = 100
+    commands_per_minute: Annotated[int | None, count(1, 10**6)] = None
+    max_open_requests: Annotated[int | None, count(1, 10**9)] = None
     # Bodies: fal names no limit; recorded ones are under 1 KiB, inlined media reach megabytes.
     max_body_bytes: Annotated[int, size(KIB, 64 * MIB)] = 10 * MIB
     max_reading_bytes: Annotated[int, size(MIB, 16 * GIB)] = 256 * MIB

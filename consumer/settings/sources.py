@@ -106,7 +106,7 @@ def _unknown(name: str, known: Mapping[str, str]) -> str:
 
 
 def _without_empty(given: Mapping[str, Given]) -> dict[str, Given]:
-    lists = ("accounts", "submit_endpoints")
+    lists = ("accounts", "submit_endpoints", "cancel_running")
     return {field: one for field, one in given.items() if one.value != "" or field in lists}
 
 

@@ -126,6 +126,25 @@ def seconds(low: float, high: float) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
+def count(low: int, high: int) -> BeforeValidator:
+    """Return the validator of a whole number within bounds, or None for none."""
+    expected = f"a whole number from {low} to {high}"
+
+    def parse(value: Any) -> int | None:
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            number = value
+        else:
+            text = _text(value, expected)
+            if not (text.isascii() and text.isdigit() and len(text) <= 12):
+                raise ValueError(expected)
+            number = int(text)
+        if number is not None and not low <= number <= high:
+            raise ValueError(expected)
+        return number
+
+    return BeforeValidator(parse)
+
+
 def parse_span(value: Any) -> timedelta | None:
     """Return a span of time, or None for no span."""
     if value is None:
@@ -247,6 +266,9 @@ Accounts = list_of(
     lambda text: len(text) <= 256 and _VISIBLE.fullmatch(text) is not None,
     "fal user ids like github|12345, separated by commas",
 )
+RULES = ("finish_deadline", "start_deadline", "queue_wait", "superseded")
+# Policies of `CancelPolicy` that nobody asked for by name.
+CancelRules = list_of(RULES.__contains__, f"some of {', '.join(RULES)}, separated by commas")
 Endpoints = list_of(is_endpoint_id, "endpoint ids like owner/app, separated by commas")
 MediaHosts = list_of(is_place, f"a list of {EXPECTED_PLACE}, separated by commas")
 Url = Annotated[str, BeforeValidator(parse_web_url)]

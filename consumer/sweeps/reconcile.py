@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from consumer.core.cancellation import cancellation_of
 from consumer.core.completion import Completion
 from consumer.core.fact import FactName, Witness, new_fact
-from consumer.core.lifecycle import is_bound
 from consumer.core.policy import (
     Policies,
     end_of_not_found,
@@ -20,10 +20,10 @@ from consumer.core.policy import (
     retry_gap,
 )
 from consumer.core.result import OutputMissing, bare_result
-from consumer.core.standing import RANK, End, Request, State
+from consumer.core.standing import RANK, CancelPolicy, End, Request, State
 from consumer.errors import ConsumerError, LedgerUnavailable, LogUnavailable
 from consumer.handlers.answers import Told, ask_result, completion_event
-from consumer.handlers.cancelling import CancelCase, Canceller, cancel_case
+from consumer.handlers.cancelling import CancelCase, Canceller
 from consumer.handlers.results import Facts, Results, correlation_of
 from consumer.ports import (
     Clock,
@@ -205,18 +205,6 @@ class Reconcile:
             await self._facts.publish(
                 new_fact(name, Witness.STATUS, now, request_id=request.request_id, detail=detail)
             )
-        await self._cancel_if_remembered(request)
-
-    async def _cancel_if_remembered(self, request: Request) -> None:
-        """Send the cancel of a submission that was asked for before its request id was known."""
-        if request.submission is None or request.cancel_answered_at is not None:
-            return
-        submission = await self._ledger.submission(request.submission.value)
-        case = cancel_case(request, "asked")
-        if submission is None or case is None or not submission.is_cancel_remembered:
-            return
-        if is_bound(request, submission):
-            await self._canceller.cancel(case)
 
     async def _on_completed(self, item: Asked, answer: StatusAnswer) -> timedelta:
         request, told = item.request, item.result
@@ -243,7 +231,9 @@ class Reconcile:
         )
         end = end_of_not_found(request, now, self._policies)
         if end is FactName.CANCELLED and request.endpoint is not None:
-            case = CancelCase(request.request_id, request.endpoint.value, "asked")
+            asked = cancellation_of(request)
+            policy = asked.policy if asked else CancelPolicy.ASKED.value
+            case = CancelCase(request.request_id, request.endpoint.value, policy)
             await self._canceller.confirm(case, {"answer": QueueStatus.NOT_FOUND.value})
         elif end is FactName.LOST:
             await self._lose(request, "not_found")

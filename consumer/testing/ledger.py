@@ -29,10 +29,11 @@ from consumer.ports import (
     RequestFilter,
     StampKind,
 )
+from consumer.testing.ledger_keys import MemoryKeys
 from consumer.testing.ledger_rows import MAX_SPAN, MemoryRows, Scheduled, storable_entry, touched
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryKeys):
     """`ports.Ledger` in dictionaries. `rows` may be looked at; `refuse_next` makes a call fail."""
 
     def __init__(self, *, plan: Planner, clock: Clock, rows: MemoryRows | None = None) -> None:
@@ -291,6 +292,8 @@ def _matches(request: Request, wanted: RequestFilter) -> bool:
         (not wanted.states or request.state in wanted.states)
         and storable(wanted.endpoint) in ("", endpoint)
         and storable(wanted.submission_id) in ("", submission_id)
+        and storable(wanted.group) in ("", request.group)
+        and storable(wanted.supersedes) in ("", request.series.key if request.series else "")
         and (request.is_open or not wanted.open_only)
     )
 

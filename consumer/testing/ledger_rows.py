@@ -50,6 +50,9 @@ class MemoryRows:
     claims: dict[tuple[ClaimKind, str, int], Claim] = field(default_factory=dict)
     parked: dict[str, Parked] = field(default_factory=dict)
     stamps: set[tuple[StampKind, datetime]] = field(default_factory=set)
+    numbers: dict[str, dict[str, int]] = field(default_factory=dict)
+    allowances: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     fences: Iterator[int] = field(default_factory=itertools.count)
 
     def keep(self, entry: Entry) -> bool:
@@ -143,7 +146,7 @@ class MemoryRows:
                     self.schedules.pop((schedule, name), None)
                 elif row is None:
                     self.schedules[schedule, name] = Scheduled(at, min(at, now + MAX_SPAN))
-                elif at <= now < row.due_at if schedule == "check" else at < row.planned_at:
+                elif at <= now < row.due_at if schedule == "check" else at != row.planned_at:
                     row.planned_at, row.due_at = at, min(at, row.due_at)
 
     def has_conflict(self, request_id: str) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -44,7 +45,7 @@ class Folder:
         """Return the id of the folder's nth request."""
         return f"019f6af7-3088-7f03-b97d-{number:012x}"
 
-    def submitted(self, number: int, *, endpoint: str = "fal-ai/flux/dev") -> Event:
+    def submitted(self, number: int, /, *, endpoint: str = "fal-ai/flux/dev", **more: Any) -> Event:
         """Return the event of a submit that fal took."""
         fact = new_fact(
             FactName.SUBMITTED,
@@ -52,7 +53,7 @@ class Folder:
             NOW,
             request_id=self.request_id(number),
             submission_id=submission_id_of(f"job-{number}"),
-            detail={"endpoint": endpoint, "command_id": f"job-{number}"},
+            detail={"endpoint": endpoint, "command_id": f"job-{number}", **more},
         )
         return fact_event(fact, "https://queue.example")
 

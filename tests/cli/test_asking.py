@@ -69,3 +69,27 @@ def test_without_a_serve_nothing_is_asked(folder):
 
     assert [1, 1] == [one.returncode for one in shown]
     assert all("no `fal-consumer serve` runs on" in one.stderr for one in shown)
+
+
+def test_a_group_is_cancelled_by_its_name(town):
+    """What waits in a group is removed, and what comes later under its name is never sent."""
+    stdin, arguments = '{"simulate": "stuck"}', ("submit", ENDPOINT, "--input", "-")
+    sent = town.run(*arguments, "--group", "batch-7", stdin=stdin).stdout.strip()
+
+    shown = town.run("cancel", "--group", "batch-7", "--json")
+    late = town.run(*arguments, "--group", "batch-7", stdin=stdin)
+
+    assert {"group": "batch-7", "outcome": "asked"} == json.loads(shown.stdout)
+    assert (1, "") == (late.returncode, late.stdout)
+    assert "its group is cancelled for good" in late.stderr
+    became = "removed from the queue (group; fal said OK)"
+    assert any(became in town.run("timeline", sent).stdout for _ in range(300))
+
+
+@pytest.mark.parametrize("arguments", [[], ["sub_1", "--group", "g"]])
+def test_a_cancel_names_one_thing(folder, arguments):
+    """A cancel of nothing, or of two things, exits 2."""
+    shown = folder.run("cancel", *arguments)
+
+    assert (2, "") == (shown.returncode, shown.stdout)
+    assert "give either an ID or --group NAME" in shown.stderr

@@ -64,3 +64,23 @@ def test_a_folder_without_a_ledger_is_told(folder):
 
     assert (2, "") == (shown.returncode, shown.stdout)
     assert "holds no ledger" in shown.stderr
+
+
+def test_groups_and_series_are_found(folder):
+    """A group and a series narrow the list, and stand in each row."""
+    folder.record(
+        folder.submitted(1, group="g", supersedes="k", number=1),
+        folder.submitted(2, group="g"),
+        folder.submitted(3),
+    )
+    first, second, _ = map(folder.request_id, (1, 2, 3))
+
+    assert [first, second] == listed(folder, "--group", "g")
+    assert [first] == listed(folder, "--supersedes", "k")
+    row = json.loads(folder.run("requests", "--json", "--supersedes", "k").stdout)
+    assert ("g", "k", 1, None) == (
+        row["group"],
+        row["supersedes"],
+        row["number"],
+        row["cancellation"],
+    )

@@ -13,6 +13,7 @@ from consumer.core.command import (
     Submit,
     Track,
     command_event,
+    group_subject,
     parse_command,
     submission_id_of,
 )
@@ -24,8 +25,9 @@ from tests.core.strategies import NOW, REQUEST_ID, json_objects, json_values, te
 SUBMIT = {"command": "submit", "command_id": "c1", "endpoint": "fal-ai/flux-2", "input": {"p": 1}}
 TRACK = {"command": "track", "command_id": "c2", "endpoint": "a/b", "request_id": REQUEST_ID}
 CANCEL = {"command": "cancel", "command_id": "c3", "subject": "sub_1"}
+CANCEL_GROUP = {"command": "cancel", "command_id": "c5", "group": "g"}
 REFETCH = {"command": "refetch", "command_id": "c4", "request_id": REQUEST_ID}
-GENUINE = [SUBMIT, TRACK, CANCEL, REFETCH]
+GENUINE = [SUBMIT, TRACK, CANCEL, CANCEL_GROUP, REFETCH]
 
 command_ids = st.from_regex(r"[!-~]{1,200}", fullmatch=True)
 wanted = {
@@ -33,6 +35,8 @@ wanted = {
     "endpoint": st.just("a/b"),
     "start_by": st.sampled_from([None, "2026-01-01T00:00:00Z", "2026-01-01T00:00:00+02:00"]),
     "tags": st.dictionaries(texts, texts, max_size=3),
+    "group": st.one_of(st.none(), command_ids),
+    "supersedes": st.one_of(st.none(), command_ids),
 }
 commands = st.one_of(
     st.builds(Submit, **wanted, input=json_objects),
@@ -42,6 +46,7 @@ commands = st.one_of(
         command_id=command_ids,
         subject=st.from_regex(r"[\w-]{1,64}", fullmatch=True).filter(str.isascii),
     ),
+    st.builds(Cancel, command_id=command_ids, group=command_ids),
     st.builds(Refetch, command_id=command_ids, request_id=st.uuids().map(str)),
 )
 
@@ -62,6 +67,7 @@ def test_what_is_asked_is_read(command):
         (SUBMIT, submission_id_of("c1")),
         (TRACK, REQUEST_ID),
         (CANCEL, "sub_1"),
+        (CANCEL_GROUP, group_subject("g")),
         (REFETCH, REQUEST_ID),
     ],
 )
@@ -121,6 +127,11 @@ def test_request_ids_are_lower_case():
         (REFETCH | {"request_id": "\ud800"}, "refetch.request_id: Value error, expected a UUID"),
         (CANCEL | {"subject": "a/b"}, "cancel.subject: "),
         (CANCEL | {"subject": "a" * 65}, "cancel.subject: "),
+        (CANCEL | {"group": "g"}, "cancel: Value error, expected either subject or group"),
+        (CANCEL_GROUP | {"group": None}, "cancel: Value error, expected either subject or group"),
+        (CANCEL_GROUP | {"group": "a b"}, "cancel.group: "),
+        (SUBMIT | {"group": ""}, "submit.group: "),
+        (TRACK | {"supersedes": "k" * 201}, "track.supersedes: "),
         ({"command": "drop"}, "data: expected submit, track, cancel or refetch"),
         ({}, "data: expected submit, track, cancel or refetch"),
         ([], "data: "),

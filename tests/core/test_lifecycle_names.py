@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from consumer.core.fact import Witness
 from consumer.core.lifecycle import is_bound, join_all, join_request, join_submission
-from consumer.core.standing import Named, Request, State, Submission, SubmissionState
+from consumer.core.standing import Named, Request, Series, State, Submission, SubmissionState
 from tests.core.strategies import NOW, REQUEST_ID, signed, told
 
 SECOND = timedelta(seconds=1)
@@ -68,7 +68,9 @@ def test_marks_of_a_request():
         ]
     )
 
-    assert held == Request(
+    names = [note.name for note in held.cancels]
+    assert names == ["cancel_accepted", "cancel_asked", "cancel_refused"]
+    assert held.model_copy(update={"cancels": ()}) == Request(
         request_id=REQUEST_ID,
         first_at=NOW,
         last_at=NOW + 9 * SECOND,
@@ -125,6 +127,18 @@ def test_token_confirms_a_submission():
     assert join_submission(None, replace(token, counts=False)).state == SubmissionState.INTENDED
 
 
+def test_keys_of_a_submitter_stay():
+    """Group, place in a series and storage are kept for a request; the highest number stands."""
+    low = told("submitted", Witness.SUBMIT, supersedes="k", number=2, group="g", store_io=True)
+    high = told("tracked", Witness.COMMAND, supersedes="k", number=3, store_io=False)
+    hostile = told("tracked", Witness.LISTING, supersedes="k", number=2**63, group="")
+
+    held = join_all([low, high, hostile])
+
+    assert (held.group, held.series, held.keeps_payload) == ("g", Series(key="k", number=3), True)
+    assert join_all([hostile]).series is None
+
+
 def test_submission_keeps_what_it_was():
     """A submission keeps its endpoint, input hash, tags and command, and a remembered cancel."""
     intended = told(
@@ -151,6 +165,7 @@ def test_submission_keeps_what_it_was():
         tags={"a": "1"},
         input_sha256="aa",
         is_cancel_remembered=True,
+        cancel_policy="asked",
     )
 
 

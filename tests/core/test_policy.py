@@ -14,8 +14,6 @@ from consumer.core.policy import (
     DeadLetter,
     Policies,
     RetryAt,
-    cancel_at,
-    cancel_reason,
     check_at,
     end_of_not_found,
     is_alarming,
@@ -43,7 +41,6 @@ from tests.core.strategies import NOW
 POLICIES = Policies()
 TICK = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
-QUEUE_LIMIT = Policies(cancel_queued_after=timedelta(minutes=30))
 
 
 def request(**fields) -> Request:
@@ -178,68 +175,6 @@ def test_checks_keep_within_the_longest_gap():
     short = Policies(max_check_gap=timedelta(seconds=10))
 
     assert next_check_gap(request(), 20, short) == timedelta(seconds=10)
-
-
-# ---------------------------------------------------------------- cancelling
-
-
-SOON, LATER = NOW + SECOND, NOW + timedelta(hours=1)
-
-
-@pytest.mark.parametrize(
-    "asked, expected",
-    [
-        (request(), NOW + timedelta(minutes=30)),
-        (request(finish_by=SOON), SOON),
-        (request(start_by=SOON, finish_by=LATER), SOON),
-        (request(start_by=LATER), NOW + timedelta(minutes=30)),
-        (request(start_by=SOON, live=State.QUEUED), SOON),
-        (request(start_by=SOON, live=State.RUNNING), None),
-        (request(start_by=SOON, finish_by=LATER, live=State.RUNNING), LATER),
-        (request(start_by=SOON, finish_by=LATER, live=State.CANCELLING), LATER),
-        (request(finish_by=SOON, cancel_asked_at=NOW), SOON),
-        (request(finish_by=SOON, cancel_answered_at=NOW), None),
-        (request(finish_by=SOON, is_tracked=False), None),
-        (ended(finish_by=SOON), None),
-    ],
-)
-def test_cancel_is_due_at_the_first_deadline(asked, expected):
-    """A cancel is due at the earliest deadline that still matters, if any."""
-    assert cancel_at(asked, QUEUE_LIMIT) == expected
-
-
-def test_no_queue_limit_is_no_deadline():
-    """Without a limit for queued requests only deadlines are due."""
-    assert cancel_at(request(), POLICIES) is None
-    assert cancel_at(request(start_by=SOON), POLICIES) == SOON
-
-
-@pytest.mark.parametrize(
-    "asked, is_queued, reason",
-    [
-        (request(finish_by=NOW), False, "finish_deadline"),
-        (request(finish_by=NOW, start_by=NOW), True, "finish_deadline"),
-        (request(finish_by=NOW + TICK), True, None),
-        (request(start_by=NOW), True, "start_deadline"),
-        (request(start_by=NOW), False, None),
-        (request(start_by=NOW + TICK), True, None),
-        (request(), True, None),
-        (request(finish_by=NOW, is_tracked=False), True, None),
-        (ended(finish_by=NOW), True, None),
-    ],
-)
-def test_cancel_reason_at_the_edge(asked, is_queued, reason):
-    """A deadline has passed at its very instant; a start deadline matters while queued."""
-    assert cancel_reason(asked, is_queued=is_queued, now=NOW, policies=POLICIES) == reason
-
-
-@pytest.mark.parametrize("early, reason", [(timedelta(0), "queued_too_long"), (TICK, None)])
-def test_queue_limit_at_the_edge(early, reason):
-    """A request is queued too long at the very instant of the limit, while it is queued."""
-    now = NOW + timedelta(minutes=30) - early
-
-    assert cancel_reason(request(), is_queued=True, now=now, policies=QUEUE_LIMIT) == reason
-    assert cancel_reason(request(), is_queued=False, now=now, policies=QUEUE_LIMIT) is None
 
 
 # ---------------------------------------------------------------- unknown ids

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from consumer.core.cancellation import cancel_at
 from consumer.core.command import command_event, submission_id_of
 from consumer.core.completion import reconciled_event, webhook_event
 from consumer.core.event import EventType, NewRecord, Topic, decode, encode
 from consumer.core.fact import Fact, FactName, Witness, fact_event, fact_from, new_fact
-from consumer.core.policy import Done, Outcome, Policies, cancel_at, check_at
+from consumer.core.policy import Done, Outcome, Policies, check_at
 from consumer.core.signature import verify
 from consumer.core.standing import Request
 from consumer.core.token import Token, sign_token
@@ -184,7 +185,7 @@ class Stage:
         self.reconcile = Reconcile(
             fal, self.facts, self.results, ledger, canceller, settler, metrics=self.metrics, **timed
         )
-        self.cancel = CancelStale(fal, canceller, ledger, **timed)
+        self.cancel = CancelStale(canceller, self.facts, ledger, metrics=self.metrics, **timed)
         self._read: dict[str, int] = {}
 
     # ------------------------------------------------------------ records in

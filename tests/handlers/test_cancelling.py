@@ -8,7 +8,7 @@ from consumer.core.standing import SubmissionState
 from consumer.errors import FalUnavailable, LedgerUnavailable
 from consumer.ports import CancelAnswer, ClaimKind, SubmitUnknown
 from tests.handlers.commanding import SENT, handled, result_of
-from tests.handlers.stage import ENDPOINT, MINUTE, R1, SUBMISSION, Stage
+from tests.handlers.stage import ENDPOINT, R1, SUBMISSION, Stage
 
 
 async def test_a_cancel_before_the_claim_stops_the_submission(stage):
@@ -67,8 +67,7 @@ async def test_a_remembered_cancel_is_sent_when_the_id_is_known(stage):
         FactName.TRACKED, Witness.TOKEN, submission_id=SUBMISSION, detail={"endpoint": ENDPOINT}
     )
 
-    stage.clock.advance(MINUTE)
-    await stage.reconcile.round()
+    await stage.cancel.round()
     await stage.catch_up()
 
     assert [("status", R1), ("cancel", R1)] == stage.fal.calls[-2:]
@@ -103,7 +102,9 @@ async def test_a_cancel_of_a_request_records_the_answer(stage, answer, names):
     assert Done() == await handled(stage, await stage.command("cancel", subject=R1))
 
     assert names == stage.fact_names()
-    assert {"policy": "asked", "answer": answer.value} == stage.told_facts()[-1].detail
+    assert {"policy": "asked", "status": "IN_QUEUE", "answer": answer.value} == stage.told_facts()[
+        -1
+    ].detail
     ends = [(R1, None, "cancelled", "asked", None)] if answer is CancelAnswer.REMOVED else []
     assert ends == result_of(stage)
 
@@ -117,3 +118,15 @@ async def test_a_cancel_of_an_ended_request_does_nothing(stage):
     assert Done() == await handled(stage, await stage.command("cancel", subject=R1))
 
     assert 0 == stage.calls("cancel")
+
+
+async def test_a_cancel_of_what_is_completed_makes_no_call(stage):
+    """A request that fal has completed is not cancelled: that is told, and the status with it."""
+    await stage.tracked()
+    stage.fal.finish(R1, {})
+
+    assert Done() == await handled(stage, await stage.command("cancel", subject=R1))
+
+    assert 0 == stage.calls("cancel")
+    assert {"policy": "asked", "status": "COMPLETED"} == stage.told_facts()[-1].detail
+    assert "cancel_refused" == stage.fact_names()[-1]

@@ -3,11 +3,11 @@
 import pytest
 
 from consumer.core.event import NewRecord, Topic, format_time
-from consumer.core.policy import DeadLetter, Done, RetryAt
+from consumer.core.policy import DeadLetter, Done, Policies, RetryAt
 from consumer.errors import FalRefused, UndecodableEvent
 from consumer.ports import ResultAnswer, ResultKind
-from tests.handlers.commanding import handled
-from tests.handlers.stage import ENDPOINT, HOUR, MINUTE, R1, SECOND, T0, Stage
+from tests.handlers.commanding import handled, result_of
+from tests.handlers.stage import ENDPOINT, HOUR, MINUTE, R1, R2, SECOND, T0, Stage, World
 
 
 async def test_track_follows_a_request_of_somebody_else(stage):
@@ -105,3 +105,38 @@ async def test_another_event_among_the_commands_is_undecodable(stage):
 
     with pytest.raises(UndecodableEvent):
         await stage.commands.handle(record, 1)
+
+
+@pytest.mark.parametrize(
+    "limits, reason",
+    [
+        (Policies(max_open_requests=1), "too_many_open"),
+        (Policies(max_commands_a_minute=1), "too_many_commands"),
+    ],
+)
+async def test_past_a_limit_a_command_is_refused_with_its_reason(limits, reason):
+    """Past a limit a submit ends failed and a track is a dead letter; both name the limit."""
+    stage = Stage(World(policies=limits))
+    await handled(stage, await stage.submit())
+
+    await handled(stage, await stage.submit(command_id="c2"))
+    track = await stage.command("track", command_id="c3", endpoint=ENDPOINT, request_id=R2)
+    refused = await handled(stage, track)
+    again = await handled(stage, await stage.submit())
+
+    assert 1 == stage.calls("submit")
+    assert [("failed", reason)] == [(told[2], told[3]) for told in result_of(stage)]
+    assert reason == refused.reason
+    assert "FAL_CONSUMER_" in refused.problem
+    assert Done() == again  # what was taken before is no new work
+
+
+async def test_a_limit_a_minute_is_over_with_the_minute():
+    """In the next minute commands are taken again."""
+    stage = Stage(World(policies=Policies(max_commands_a_minute=1)))
+    await handled(stage, await stage.submit())
+    stage.clock.advance(MINUTE)
+
+    await handled(stage, await stage.submit(command_id="c2"))
+
+    assert 2 == stage.calls("submit")

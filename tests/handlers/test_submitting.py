@@ -24,8 +24,8 @@ from tests.handlers.stage import (
     run_to_death,
 )
 
-STEPS = 22
-"""Before and after each of the eleven calls that a submit makes of log, ledger and fal."""
+STEPS = 24
+"""Before and after each of the twelve calls that a submit makes of log, ledger and fal."""
 
 
 async def test_submit_sends_once_and_tells(stage):

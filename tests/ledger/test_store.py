@@ -211,12 +211,13 @@ async def test_constraints_refuse_nonsense(ledger):
     """Rows that make no sense are refused by the database itself, whoever writes them."""
     claim = "INSERT INTO claims (kind, key, revision, fingerprint, detail, claimed_at,"
     claim += " deadline_at, is_published) VALUES "
+    request = "INSERT INTO requests VALUES "
     digest = "printf('%064d', 1)"
     nonsense = [
         claim + "('submission', 'k', 1, 'f', x'7b7d', 0, 0, 1)",
         claim + "('other', 'k', 1, 'f', x'7b7d', 0, 0, 0)",
-        "INSERT INTO requests VALUES ('r', '{}', 'weird', '', '', 0, 0, 0, 1, 1, 1, '', '', '')",
-        "INSERT INTO requests VALUES ('r', '{}', 'seen', '', '', 0, 0, 0, 2, 1, 1, '', '', '')",
+        request + "('r', '{}', 'weird', '', '', 0, 0, 0, 1, 1, 1, '', '', '', '', '', NULL)",
+        request + "('r', '{}', 'seen', '', '', 0, 0, 0, 2, 1, 1, '', '', '', '', '', NULL)",
         "INSERT INTO schedules VALUES ('check', 'r', 0, 0, 0, 0, 0)",
         f"INSERT INTO deliveries VALUES ('d', 'r', 'u', '1', 's', 'k', '', 's', 0, {digest}, 1)",
     ]

@@ -8,7 +8,7 @@ from consumer.core.event import format_time
 from consumer.core.fact import FactName, Witness
 from consumer.core.policy import Policies
 from consumer.core.standing import State
-from consumer.errors import FalRefused, FalUnavailable, LogUnavailable
+from consumer.errors import FalRefused, FalUnavailable, LogUnavailable, SchemaDrift
 from consumer.ports import CancelAnswer
 from tests.handlers.stage import (
     ENDPOINT,
@@ -94,7 +94,7 @@ async def test_queued_for_too_long_is_cancelled():
     await after(stage, SECOND)
 
     assert [] == before
-    assert ["queued_too_long"] == [told["reason"] for told in stage.told()]
+    assert ["queue_wait"] == [told["reason"] for told in stage.told()]
 
 
 async def test_by_default_nothing_is_cancelled(stage):
@@ -147,7 +147,7 @@ async def test_every_answer_is_recorded_and_asked_for_once(stage, answer, name):
     await after(stage, HOUR)
 
     told = [fact for fact in stage.told_facts() if fact.name is name]
-    expected = {"policy": "finish_deadline", "answer": answer.value}
+    expected = {"policy": "finish_deadline", "status": "IN_QUEUE", "answer": answer.value}
     assert [expected] == [fact.detail for fact in told]
     assert 1 == len(asked(stage))
 
@@ -239,3 +239,97 @@ async def test_a_log_that_is_away_is_told_to_the_loop(stage):
 
     assert [] == before
     assert [("cancel", R1)] == asked(stage)
+
+
+@pytest.mark.parametrize("error", [FalRefused(403, "no"), SchemaDrift("cancel", "new", b"")])
+async def test_a_remembered_cancel_that_fails_is_tried_again(stage, error):
+    """A remembered cancel that fal refuses does not leave the row to its lease."""
+    await stage.fact(
+        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
+    )
+    stage.fal.add(ENDPOINT, R1)
+    await stage.fact(
+        FactName.TRACKED,
+        Witness.TOKEN,
+        submission_id="sub_1",
+        detail={"endpoint": ENDPOINT, "has_callback": True},
+    )
+    stage.fal.answer_next("cancel", error)
+    await after(stage, MINUTE)
+
+    await after(stage, 2 * MINUTE)
+
+    assert 2 == stage.calls("cancel")
+    assert [("cancelled", "asked")] == [(t["outcome"], t["reason"]) for t in stage.told()]
+
+
+async def test_a_remembered_cancel_is_for_the_bound_request_alone(stage):
+    """Another request that shows the token of a remembered cancel is not cancelled."""
+    await stage.fact(
+        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
+    )
+    for request_id in (R1, R2):
+        stage.fal.add(ENDPOINT, request_id)
+        await stage.fact(
+            FactName.TRACKED,
+            Witness.TOKEN,
+            request_id=request_id,
+            submission_id="sub_1",
+            detail={"endpoint": ENDPOINT, "has_callback": True},
+        )
+        stage.clock.advance(SECOND)
+
+    await after(stage, MINUTE)
+
+    assert [("cancel", R1)] == [call for call in stage.fal.calls if call[0] == "cancel"]
+
+
+async def test_a_wish_does_not_stop_a_running_job_unless_its_policy_does(stage):
+    """A superseded request that runs is left alone, and told to run; a cancelled group is not."""
+    await stage.tracked(**FINISH_BY)
+    stage.fal.start(R1)
+    await stage.fact(FactName.CANCEL_WANTED, Witness.SWEEP, detail={"policy": "superseded"})
+    await after(stage, SECOND)
+    spared = asked(stage)
+    assert State.RUNNING == (await stage.request()).state
+    await stage.fact(FactName.CANCEL_WANTED, Witness.SWEEP, detail={"policy": "group", "by": "g"})
+
+    await after(stage, SECOND)
+
+    assert [] == spared
+    assert [("cancel", R1)] == asked(stage)
+    [told] = [fact for fact in stage.told_facts() if fact.name is FactName.CANCEL_ACCEPTED]
+    expected = {"policy": "group", "status": "IN_PROGRESS", "by": "g"}
+    assert expected | {"answer": "CANCELLATION_REQUESTED"} == told.detail
+
+
+async def test_so_many_a_minute_are_cancelled_and_the_others_wait():
+    """A policy that wants everything cancelled empties no queue: it is held back, and said."""
+    stage = Stage(World(policies=Policies(cancel_queued_after=LIMIT, max_cancels_a_minute=1)))
+    for request_id in (R1, R2):
+        await stage.tracked(request_id)
+
+    await after(stage, LIMIT)
+    first, note = asked(stage), stage.cancel.note
+    await after(stage, MINUTE)
+    second = asked(stage)
+
+    assert 1 == len(first)
+    assert 2 == len(second)
+    assert "more than 1 cancels a minute" in note
+    stage.clock.advance(3 * MINUTE)
+    assert stage.cancel.note is None
+
+
+async def test_what_somebody_asked_for_is_never_held_back():
+    """The limit is for rules: a cancelled group is cancelled at once."""
+    stage = Stage(World(policies=Policies(max_cancels_a_minute=0)))
+    for request_id in (R1, R2):
+        await stage.tracked(request_id, group="g")
+        await stage.fact(
+            FactName.CANCEL_WANTED, Witness.SWEEP, request_id=request_id, detail={"policy": "group"}
+        )
+
+    await after(stage, SECOND)
+
+    assert 2 == len(asked(stage))

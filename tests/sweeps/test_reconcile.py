@@ -6,7 +6,7 @@ from consumer.core.fact import FactName, Witness
 from consumer.core.standing import State
 from consumer.errors import FalRefused, FalUnavailable, LogUnavailable, SchemaDrift
 from consumer.ports import QueueStatus, ResultAnswer, ResultKind, StatusAnswer
-from tests.handlers.stage import ENDPOINT, HOUR, MINUTE, R1, R2, SECOND, T0
+from tests.handlers.stage import HOUR, MINUTE, R1, R2, SECOND, T0
 from tests.sweeps.rounds import after, told
 
 COMPLETED = StatusAnswer(QueueStatus.COMPLETED)
@@ -175,49 +175,6 @@ async def test_an_error_is_asked_again_later(stage, error):
 
     assert [(R2,)] == first
     assert {(R1,), (R2,)} == set(told(stage, "request_id"))
-
-
-@pytest.mark.parametrize("error", [FalRefused(403, "no"), SchemaDrift("cancel", "new", b"")])
-async def test_a_remembered_cancel_that_fails_is_tried_again(stage, error):
-    """A remembered cancel that fal refuses does not leave the row to its lease."""
-    await stage.fact(
-        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
-    )
-    stage.fal.add(ENDPOINT, R1)
-    await stage.fact(
-        FactName.TRACKED,
-        Witness.TOKEN,
-        submission_id="sub_1",
-        detail={"endpoint": ENDPOINT, "has_callback": True},
-    )
-    stage.fal.answer_next("cancel", error)
-    await after(stage, MINUTE)
-
-    await after(stage, 2 * MINUTE)
-
-    assert 2 == stage.calls("cancel")
-    assert [("cancelled",)] == told(stage, "outcome")
-
-
-async def test_a_remembered_cancel_is_for_the_bound_request_alone(stage):
-    """Another request that shows the token of a remembered cancel is not cancelled."""
-    await stage.fact(
-        FactName.CANCEL_REMEMBERED, Witness.COMMAND, request_id="", submission_id="sub_1"
-    )
-    for request_id in (R1, R2):
-        stage.fal.add(ENDPOINT, request_id)
-        await stage.fact(
-            FactName.TRACKED,
-            Witness.TOKEN,
-            request_id=request_id,
-            submission_id="sub_1",
-            detail={"endpoint": ENDPOINT, "has_callback": True},
-        )
-        stage.clock.advance(SECOND)
-
-    await after(stage, MINUTE)
-
-    assert [("cancel", R1)] == [call for call in stage.fal.calls if call[0] == "cancel"]
 
 
 async def test_an_expired_answer_of_the_result_alone_is_not_lost_by_itself(stage):

@@ -10,6 +10,7 @@ import asyncio
 from tests.conformance.ledger import (
     claims,
     evidence,
+    keys,
     parking,
     reading,
     recording,
@@ -41,6 +42,7 @@ SUITE = [
         recording,
         evidence,
         reading,
+        keys,
         claims,
         schedules,
         parking,
