@@ -3,10 +3,11 @@
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from consumer.app.backends import Backends
+from consumer.app.backends import Backends, WorkBackends
 from consumer.app.credentials import console_tokens
 from consumer.app.opening import Opening
 from consumer.console.api import serve_console
+from consumer.console.requests_door import RequestsDoor
 from consumer.errors import ConfigError
 from consumer.readiness import Readiness
 from consumer.receiver import Receiver, ReceiverParts, ReceiverRules, serve_receiver
@@ -56,11 +57,25 @@ async def open_console(opening: Opening, backends: Backends, readiness: Readines
     tokens = console_tokens(settings, folder)
     try:
         return await opening.stack.enter_async_context(
-            serve_console(address, tokens, readiness.describe, backends.metrics)
+            serve_console(
+                address,
+                tokens,
+                readiness.describe,
+                backends.metrics,
+                door=_door(backends),
+                max_body_bytes=settings.max_body_bytes,
+            )
         )
     except OSError as exc:
         problem = f"{address.host}:{address.port} cannot be had ({exc.strerror or exc})"
         raise ConfigError([f"FAL_CONSUMER_CONSOLE_LISTEN: {problem}"]) from exc
+
+
+def _door(backends: Backends) -> RequestsDoor | None:
+    """Return the door for requests, None where there is no ledger to tell what came of them."""
+    if not isinstance(backends, WorkBackends):
+        return None
+    return RequestsDoor(backends.log, backends.ledger, clock=backends.clock)
 
 
 def _in_url(host: str) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from consumer.console.requests_api import requests_routes
+from consumer.console.requests_door import RequestsDoor
 from consumer.errors import ConfigError
 from consumer.telemetry import Metrics, get_logger
 
@@ -88,21 +90,24 @@ def find_token(tokens: Sequence[ConsoleToken], given: str) -> ConsoleToken | Non
 
 
 @asynccontextmanager
-async def serve_console(
+async def serve_console(  # noqa: PLR0913  it joins these parts
     address: tuple[str, int],
     tokens: Sequence[ConsoleToken],
     readiness: Callable[[], Mapping[str, Any]],
     metrics: Metrics,
+    *,
+    door: RequestsDoor | None = None,
+    max_body_bytes: int = _MAX_BODY_BYTES,
 ) -> AsyncIterator[str]:
     """
     Serve the console on (host, port) while the context lasts; gives its URL, `http://host:port`.
 
-    `readiness` answers at once, with `ready` among its JSON values. Raises OSError when the
-    address cannot be had.
+    `readiness` answers at once, with `ready` among its JSON values. With a `door` requests are
+    taken too, bodies up to `max_body_bytes`. Raises OSError when the address cannot be had.
     """
     host, port = address
     runner = web.AppRunner(
-        _application(tokens, readiness, metrics),
+        _application(tokens, readiness, metrics, door, max_body_bytes),
         access_log=None,  # it would print paths and their queries
         logger=_SILENT,  # it would print bytes that a stranger sent
         keepalive_timeout=_IDLE_S,
@@ -124,6 +129,8 @@ def _application(
     tokens: Sequence[ConsoleToken],
     readiness: Callable[[], Mapping[str, Any]],
     metrics: Metrics,
+    door: RequestsDoor | None,
+    max_body_bytes: int,
 ) -> web.Application:
     async def healthz(_request: web.Request) -> web.Response:
         return web.Response()
@@ -141,7 +148,16 @@ def _application(
         text = generate_latest(metrics.registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_harden])
+    def may_operate(request: web.Request) -> None:
+        if _require_token(request, tokens).role is not TokenRole.OPERATE:
+            raise web.HTTPForbidden
+
+    def may_read(request: web.Request) -> None:
+        _require_token(request, tokens)
+
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_harden])
+    if door is not None:
+        app.add_routes(requests_routes(door, may_read, may_operate))
     app.add_routes(
         [
             web.get("/healthz", healthz),

@@ -36,6 +36,7 @@ class Stage:
     receiver_url: str
     log: Log
     ledger: Ledger
+    console_url: str = ""
 
     async def command(self, **fields: Any) -> None:
         """Put a command on the log, as another service would."""
@@ -122,6 +123,7 @@ async def open_stage(
                         service.receiver_url,
                         service.backends.log,
                         service.backends.ledger,
+                        service.console_url or "",
                     )
                 finally:
                     stop.set()
