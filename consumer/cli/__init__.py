@@ -56,6 +56,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     ),
     "Find out": (
         Verb("requests", "requests.requests", "List requests and where they stand."),
+        Verb("stale", "stale.stale", "List what the policies would cancel now; cancel nothing."),
         Verb("timeline", "timeline.timeline", "Tell the whole life of one request."),
         Verb("events", "events.events", "Read the event log, a line per record."),
         Verb("dead-letters", "dead_letters.dead_letters", "What was set aside; put it back."),

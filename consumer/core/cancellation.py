@@ -12,7 +12,7 @@ from typing import Any
 
 from consumer.core.fact import Fact, FactName, Witness
 from consumer.core.policy import Policies
-from consumer.core.standing import RANK, CancelNote, CancelPolicy, Request, State
+from consumer.core.standing import CancelNote, CancelPolicy, Request, State
 from consumer.core.text import storable
 
 _NOTED = frozenset(
@@ -58,7 +58,8 @@ def wishes(request: Request, policies: Policies) -> list[Wish]:
     instants[CancelPolicy.START_DEADLINE] = request.start_by
     if policies.cancel_queued_after is not None:
         instants[CancelPolicy.QUEUE_WAIT] = request.first_at + policies.cancel_queued_after
-    has_started = RANK[request.live] >= RANK[State.RUNNING]
+    # One whose cancel was asked and cut may have started or not: its status is asked again.
+    has_started = request.live is State.RUNNING
     return [
         Wish(policy, at)
         for policy in CancelPolicy
@@ -80,6 +81,12 @@ def cancel_wish(
         if wish.at <= now and (is_queued or wish.policy in policies.cancel_running):
             return wish
     return None
+
+
+def wish_now(request: Request, now: datetime, policies: Policies) -> Wish | None:
+    """Return the policy that wants the request cancelled now, judged by its last known state."""
+    is_queued = request.live is not State.RUNNING
+    return cancel_wish(request, is_queued=is_queued, now=now, policies=policies)
 
 
 # ---------------------------------------------------------------- what became of it

@@ -14,6 +14,7 @@ from consumer.core.cancellation import (
     is_noted,
     join_notes,
     weightier,
+    wish_now,
     wishes,
 )
 from consumer.core.fact import FactName, Witness
@@ -64,7 +65,7 @@ def wanted(policy, at=NOW) -> tuple[CancelNote, ...]:
         (request(start_by=SOON, live=State.QUEUED), SOON),
         (request(start_by=SOON, live=State.RUNNING), None),
         (request(start_by=SOON, finish_by=LATER, live=State.RUNNING), LATER),
-        (request(start_by=SOON, finish_by=LATER, live=State.CANCELLING), LATER),
+        (request(start_by=SOON, finish_by=LATER, live=State.CANCELLING), SOON),
         (request(finish_by=SOON, cancel_asked_at=NOW), SOON),
         (request(finish_by=SOON, cancel_answered_at=NOW), None),
         (request(finish_by=SOON, is_tracked=False), None),
@@ -128,6 +129,25 @@ def test_an_operator_says_which_policies_stop_a_running_job():
 
     assert ["superseded"] == [wish.policy for wish in wishes(running, superseding)]
     assert ["finish_deadline"] == [wish.policy for wish in wishes(running, POLICIES)]
+
+
+@pytest.mark.parametrize(
+    "asked, policy",
+    [
+        (request(start_by=NOW), "start_deadline"),
+        (request(start_by=NOW, live=State.QUEUED), "start_deadline"),
+        (request(start_by=NOW, live=State.RUNNING), None),
+        (request(finish_by=NOW, live=State.RUNNING), "finish_deadline"),
+        (request(finish_by=NOW + TICK), None),
+        (request(cancels=wanted("superseded")), "superseded"),
+        (ended(finish_by=NOW), None),
+    ],
+)
+def test_what_is_stale_is_judged_by_the_last_known_state(asked, policy):
+    """Without asking fal, a request that was not seen running counts as waiting."""
+    wish = wish_now(asked, NOW, POLICIES)
+
+    assert (wish.policy if wish else None) == policy
 
 
 # ---------------------------------------------------------------- what became of it
