@@ -21,6 +21,7 @@ from consumer.jwks import JwksKeys, KeyParts, KeySource
 from consumer.ledger import Ledger
 from consumer.ports import Clock, Log, Publisher
 from consumer.settings import Role, Settings
+from consumer.sweeps.usual import Learned
 from consumer.telemetry import Metrics, get_logger
 
 OFFICIAL_JWKS = "https://rest.fal.ai/.well-known/jwks.json"
@@ -58,6 +59,7 @@ class WorkBackends(Backends):
 
     policies: Policies = field(kw_only=True)
     ledger: Ledger = field(kw_only=True)
+    learned: Learned = field(kw_only=True)
     fal: FalQueueClient | None = field(kw_only=True)
     has_lost_ledger: bool = field(kw_only=True)
     """The ledger was made anew beside a log whose records an earlier one had taken in."""
@@ -74,9 +76,9 @@ async def open_backends(opening: Opening) -> Backends:
     secrets = token_secrets(settings, opening.folder)
     source = str(URL(settings.jwks_url).origin())
     events = await open_log_of(opening, metrics)
-    followed = None
+    learned, followed = Learned(), None
     if opening.role is not Role.RECEIVE:
-        followed = await open_own_ledger(opening)
+        followed = await open_own_ledger(opening, learned)
 
     async def announce(key_set: KeySet) -> None:
         await events.publisher.append(
@@ -105,6 +107,7 @@ async def open_backends(opening: Opening) -> Backends:
         *shared,
         policies=policies_of(settings),
         ledger=ledger,
+        learned=learned,
         fal=await _maybe_fal(settings, metrics, stack),
         has_lost_ledger=is_new and await has_recorded(events.log),
     )

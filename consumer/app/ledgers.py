@@ -14,6 +14,7 @@ from consumer.ledger.engine import with_password
 from consumer.ledger.migration import migrate
 from consumer.ports import Log, RequestFilter
 from consumer.settings import Role, Settings, env_name
+from consumer.sweeps.usual import Learned
 from consumer.telemetry import get_logger
 
 _DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
@@ -45,7 +46,7 @@ def ledger_name(settings: Settings) -> str:
     return str(ledger_place(settings)) if settings.is_sqlite else settings.shown("ledger_url")
 
 
-async def open_own_ledger(opening: Opening) -> tuple[Ledger, bool]:
+async def open_own_ledger(opening: Opening, learned: Learned) -> tuple[Ledger, bool]:
     """
     Return the ledger of a process that works, and whether nothing is in it yet.
 
@@ -53,7 +54,7 @@ async def open_own_ledger(opening: Opening) -> tuple[Ledger, bool]:
     PostgreSQL is not the one that this version knows.
     """
     settings, folder = opening.settings, opening.folder
-    plan = partial(plan_of, policies_of(settings))
+    plan = partial(plan_of, policies_of(settings), learned=learned)
     old = None
     try:
         if settings.is_sqlite:

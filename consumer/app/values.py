@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from consumer.core.cancellation import UNLIMITED, cancel_at
 from consumer.core.policy import Policies, check_at
 from consumer.core.standing import CancelPolicy, Request
+from consumer.core.usual import first_gap
 from consumer.folder import DataFolder
 from consumer.log.room import LogLimits
 from consumer.ports import Plan
 from consumer.settings import Settings, read_token_secrets
+from consumer.sweeps.usual import Learned
 
 if TYPE_CHECKING:
     from consumer.log.spool.spool import SpoolLimits
@@ -22,6 +24,7 @@ def policies_of(settings: Settings) -> Policies:
     first = timedelta(seconds=settings.first_check_s)
     return Policies(
         first_check=first,
+        min_first_check=min(timedelta(seconds=5), first),
         first_check_without_callback=min(timedelta(seconds=1), first),
         settle_after=first,
         not_found_gap=timedelta(seconds=settings.not_found_gap_s),
@@ -36,9 +39,12 @@ def policies_of(settings: Settings) -> Policies:
     )
 
 
-def plan_of(policies: Policies, request: Request, now: datetime) -> Plan:
-    """Return when a request is next due under these policies."""
-    return Plan(check_at(request, now, policies), cancel_at(request, policies))
+def plan_of(
+    policies: Policies, request: Request, now: datetime, *, learned: Learned | None = None
+) -> Plan:
+    """Return when a request is next due under these policies, and by what is usual."""
+    first = first_gap(request, learned.usual if learned else {}, policies)
+    return Plan(check_at(request, now, policies, first), cancel_at(request, policies))
 
 
 def token_secrets(settings: Settings, folder: DataFolder) -> tuple[bytes, ...]:

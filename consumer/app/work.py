@@ -19,7 +19,7 @@ from consumer.handlers.submitting import Callbacks, Submitter
 from consumer.ports import FalQueue
 from consumer.readiness import Report
 from consumer.settings import Settings
-from consumer.sweeps import Round, cancel, claims, parked, reconcile, retention, settle
+from consumer.sweeps import Round, cancel, claims, parked, reconcile, retention, settle, usual
 from consumer.trust import TrustedKeySets
 from consumer.worker import Handler, Worker, WorkerLimits
 
@@ -73,6 +73,9 @@ def join(settings: Settings, backends: WorkBackends, parts: Collection[str] = PA
         if handler.name in parts
     ]
     sweeps, notes = _sweeps(backends, shared) if SWEEPS in parts else ([], [])
+    if RecordEvents.name in parts:  # whose plans rest on it
+        learning = usual.LearnUsual(backends.ledger, backends.learned)
+        sweeps.append(Sweep("usual", learning.round, usual.BATCH, usual.EVERY))
     if SWEEPS in parts and settings.ledger_keep_days is not None:
         old = retention.TrimLedger(backends.ledger, timedelta(days=settings.ledger_keep_days))
         sweeps.append(Sweep("retention", old.round, retention.BATCH, retention.EVERY))

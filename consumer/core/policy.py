@@ -33,6 +33,9 @@ class Policies:
     first_check: timedelta = timedelta(seconds=60)
     first_check_without_callback: timedelta = timedelta(seconds=1)
     max_check_gap: timedelta = timedelta(minutes=4)
+    max_check_gap_stored: timedelta = timedelta(minutes=30)
+    min_first_check: timedelta = timedelta(seconds=5)
+    max_first_check: timedelta = timedelta(hours=1)
     settle_after: timedelta = timedelta(seconds=60)
     not_found_gap: timedelta = timedelta(minutes=5)
     unconfirmed_horizon: timedelta = timedelta(hours=24)
@@ -117,10 +120,13 @@ def retry_gap(attempt: int, policies: Policies) -> timedelta:
 # ---------------------------------------------------------------- when a request is due
 
 
-def check_at(request: Request, now: datetime, policies: Policies) -> datetime | None:
+def check_at(
+    request: Request, now: datetime, policies: Policies, first: timedelta | None = None
+) -> datetime | None:
     """
     Return when a request that has no schedule yet should first be looked at, or None.
 
+    `first` is the wait of one that has no end, where it is learned (`usual.first_gap`).
     At once where its webhook could not be read; after `settle_after` where an end is known
     and only its result event is missing (usually another hand is at it).
     """
@@ -130,7 +136,9 @@ def check_at(request: Request, now: datetime, policies: Policies) -> datetime | 
         return now + policies.settle_after
     if request.unreadable_at is not None:
         return now
-    first = policies.first_check if request.has_callback else policies.first_check_without_callback
+    if first is None:
+        without = policies.first_check_without_callback
+        first = policies.first_check if request.has_callback else without
     return now + first
 
 
@@ -138,11 +146,14 @@ def next_check_gap(request: Request, attempt: int, policies: Policies) -> timede
     """
     Return the wait after the check with this number (from 1): growing to `max_check_gap`.
 
-    Without a callback it doubles from 1 s to 60 s; with one from 60 s to 4 minutes.
+    Without a callback it doubles from 1 s to 60 s; with one from 60 s to 4 minutes, and where
+    fal is known to store its payload to `max_check_gap_stored`: nothing expires meanwhile.
     """
     growth = _doubled(attempt)
     if request.has_callback:
-        return min(policies.first_check * growth, policies.max_check_gap)
+        stored = policies.max_check_gap_stored
+        longest = stored if request.keeps_payload else policies.max_check_gap
+        return min(policies.first_check * growth, longest)
     longest = min(policies.first_check, policies.max_check_gap)
     return min(policies.first_check_without_callback * growth, longest)
 

@@ -170,6 +170,23 @@ def test_checks_become_rarer(has_callback, seconds):
     assert gaps == seconds
 
 
+def test_checks_of_stored_payloads_become_rarer_still():
+    """Where fal stores the payload nothing expires: checks come down to two an hour."""
+    asked = request(has_callback=True, keeps_payload=True)
+
+    gaps = [next_check_gap(asked, attempt, POLICIES) / SECOND for attempt in range(8)]
+
+    assert gaps == [60, 120, 240, 480, 960, 1800, 1800, 1800]
+
+
+def test_a_learned_wait_stands_for_the_default():
+    """The first check comes after the wait that is given, where there is no end yet."""
+    at = NOW + 7 * SECOND
+
+    assert check_at(request(has_callback=True), NOW, POLICIES, 7 * SECOND) == at
+    assert check_at(ended(), NOW, POLICIES, 7 * SECOND) == NOW + POLICIES.settle_after
+
+
 def test_checks_keep_within_the_longest_gap():
     """A longest gap below the first check bounds requests without a callback too."""
     short = Policies(max_check_gap=timedelta(seconds=10))
