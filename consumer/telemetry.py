@@ -76,6 +76,7 @@ LOG_EVENTS = frozenset(
         "spool.retried",
         "spool.skipped",
         "spool.took_over",
+        "submission.found",
         "submission.lost",
         "submission.put_off",
         "submission.refused",

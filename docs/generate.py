@@ -44,6 +44,7 @@ _AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 _NEEDS = {
     FactName.NOT_FOUND: "counts towards `lost`: twice, five minutes apart",
+    FactName.LISTED: "fal lists it for our key: ours; where it has ended, a check is due at once",
     FactName.UNREADABLE: "a verified body that nobody can read: a check is due at once",
     FactName.CANCEL_REFUSED: "fal answered the cancel; none is asked again",
     FactName.CANCEL_REMEMBERED: "a cancel of a submission whose request id is not known yet",

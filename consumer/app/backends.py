@@ -14,12 +14,13 @@ from consumer.core.event import encode
 from consumer.core.key_proof import key_set_event
 from consumer.core.keys import KeySet
 from consumer.core.policy import Policies
-from consumer.fal import FalQueueClient, open_fal
+from consumer.fal import FalAddresses, FalClient, FalParts, FalQueueClient, open_client
+from consumer.fal.listing import FalListingClient
 from consumer.fal.transport import FalLimits
 from consumer.folder import DataFolder
 from consumer.jwks import JwksKeys, KeyParts, KeySource
 from consumer.ledger import Ledger
-from consumer.ports import Clock, Log, Publisher
+from consumer.ports import Clock, FalListing, Log, Publisher
 from consumer.settings import Role, Settings
 from consumer.sweeps.usual import Learned
 from consumer.telemetry import Metrics, get_logger
@@ -61,6 +62,7 @@ class WorkBackends(Backends):
     ledger: Ledger = field(kw_only=True)
     learned: Learned = field(kw_only=True)
     fal: FalQueueClient | None = field(kw_only=True)
+    listing: FalListing | None = field(kw_only=True)
     has_lost_ledger: bool = field(kw_only=True)
     """The ledger was made anew beside a log whose records an earlier one had taken in."""
 
@@ -103,25 +105,28 @@ async def open_backends(opening: Opening) -> Backends:
     if followed is None:
         return Backends(*shared)
     ledger, is_new = followed
+    client = await _maybe_fal(settings, metrics, stack)
     return WorkBackends(
         *shared,
         policies=policies_of(settings),
         ledger=ledger,
         learned=learned,
-        fal=await _maybe_fal(settings, metrics, stack),
+        fal=client.queue if client else None,
+        listing=FalListingClient(client) if client else None,
         has_lost_ledger=is_new and await has_recorded(events.log),
     )
 
 
 async def _maybe_fal(
     settings: Settings, metrics: Metrics, stack: AsyncExitStack
-) -> FalQueueClient | None:
+) -> FalClient | None:
     credential = fal_credential(settings)
     if credential is None:
         return None
     limits = FalLimits(submit_s=settings.submit_timeout_s)
+    addresses = FalAddresses(settings.queue_url, settings.api_url, settings.jwks_url)
     return await stack.enter_async_context(
-        open_fal(settings.queue_url, credential, metrics=metrics, limits=limits)
+        open_client(credential, addresses, FalParts(limits, metrics))
     )
 
 

@@ -19,7 +19,17 @@ from consumer.handlers.submitting import Callbacks, Submitter
 from consumer.ports import FalQueue
 from consumer.readiness import Report
 from consumer.settings import Settings
-from consumer.sweeps import Round, cancel, claims, parked, reconcile, retention, settle, usual
+from consumer.sweeps import (
+    Round,
+    account,
+    cancel,
+    claims,
+    parked,
+    reconcile,
+    retention,
+    settle,
+    usual,
+)
 from consumer.trust import TrustedKeySets
 from consumer.worker import Handler, Worker, WorkerLimits
 
@@ -72,7 +82,7 @@ def join(settings: Settings, backends: WorkBackends, parts: Collection[str] = PA
         for handler in _handlers(settings, backends, shared)
         if handler.name in parts
     ]
-    sweeps, notes = _sweeps(backends, shared) if SWEEPS in parts else ([], [])
+    sweeps, notes = _sweeps(settings, backends, shared) if SWEEPS in parts else ([], [])
     if RecordEvents.name in parts:  # whose plans rest on it
         learning = usual.LearnUsual(backends.ledger, backends.learned)
         sweeps.append(Sweep("usual", learning.round, usual.BATCH, usual.EVERY))
@@ -133,7 +143,9 @@ def _handlers(settings: Settings, backends: WorkBackends, shared: _Shared) -> li
     ]
 
 
-def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[Report]]:
+def _sweeps(
+    settings: Settings, backends: WorkBackends, shared: _Shared
+) -> tuple[list[Sweep], list[Report]]:
     ledger, clock, policies = backends.ledger, backends.clock, backends.policies
     settler = settle.Settler(shared.fal, shared.results, ledger)
     unpublished = claims.PublishClaims(
@@ -159,13 +171,35 @@ def _sweeps(backends: WorkBackends, shared: _Shared) -> tuple[list[Sweep], list[
         policies=policies,
         clock=clock,
         metrics=backends.metrics,
+        listing=backends.listing,
     )
     stale = cancel.CancelStale(
         canceller, shared.facts, ledger, policies=policies, clock=clock, metrics=backends.metrics
     )
     sweeps.append(Sweep("reconcile", overdue.round, reconcile.BATCH))
     sweeps.append(Sweep("cancel", stale.round, cancel.BATCH))
-    return sweeps, [lambda: _said(overdue.alarm, stale.note), _notes_of(backends.fal)]
+    listed = _account_sweep(settings, backends, shared)
+    sweeps += [Sweep("account", one.round, account.BATCH, account.EVERY) for one in listed]
+    return sweeps, [
+        lambda: _said(overdue.alarm, stale.note, *(one.note for one in listed)),
+        _notes_of(backends.fal),
+    ]
+
+
+def _account_sweep(
+    settings: Settings, backends: WorkBackends, shared: _Shared
+) -> list[account.SweepAccount]:
+    if backends.listing is None or not settings.account_sweep:
+        return []
+    return [
+        account.SweepAccount(
+            backends.listing,
+            shared.facts,
+            backends.ledger,
+            endpoints=settings.submit_endpoints or (),
+            clock=backends.clock,
+        )
+    ]
 
 
 def _said(*sentences: str | None) -> list[str]:

@@ -39,6 +39,7 @@ class FactName(StrEnum):
     CANCEL_ACCEPTED = "cancel_accepted"
     CANCEL_REFUSED = "cancel_refused"
     NOT_FOUND = "not_found"
+    LISTED = "listed"
     UNREADABLE = "unreadable"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -70,7 +71,13 @@ class Witness(StrEnum):
 
 
 OBSERVATIONS = frozenset(
-    {FactName.QUEUED, FactName.RUNNING, FactName.NOT_FOUND, FactName.CANCEL_REFUSED}
+    {
+        FactName.QUEUED,
+        FactName.RUNNING,
+        FactName.NOT_FOUND,
+        FactName.LISTED,
+        FactName.CANCEL_REFUSED,
+    }
 )
 """Facts that may truly be learned again: their id holds their time, so that each one is kept."""
 

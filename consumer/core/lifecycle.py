@@ -179,7 +179,7 @@ def _names_of(held: Request, fact: Fact) -> dict[str, Any]:
 def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
     change: dict[str, Any] = {}
     if is_noted(fact):
-        change["cancels"] = join_notes(held.cancels, fact)
+        return _cancel_marks(held, fact)
     if fact.name in (FactName.QUEUED, FactName.RUNNING):
         change["known_last_at"] = _latest(held.known_last_at, fact.at)
     if fact.name is FactName.QUEUED:
@@ -188,17 +188,30 @@ def _marks_of(held: Request, fact: Fact) -> dict[str, Any]:
             at is None or (fact.at, -position) > (at, -(held.queue_position or 0))
         ):
             change |= {"queue_position": position, "queue_position_at": fact.at}
-    elif fact.name is FactName.CANCEL_ASKED:
-        change["cancel_asked_at"] = _earliest(held.cancel_asked_at, fact.at)
-    elif fact.name in (FactName.CANCEL_ACCEPTED, FactName.CANCEL_REFUSED):
-        change["cancel_answered_at"] = _earliest(held.cancel_answered_at, fact.at)
     elif fact.name is FactName.NOT_FOUND:
         change["not_found_last_at"] = _latest(held.not_found_last_at, fact.at)
     elif fact.name is FactName.UNREADABLE and fact.counts:
         change["unreadable_at"] = _earliest(held.unreadable_at, fact.at)
     elif fact.witness in AUTHORITY and fact.counts:
-        change |= _tracking(held, fact)
+        is_listed = fact.name is FactName.LISTED
+        change |= _listing(held, fact) if is_listed else _tracking(held, fact)
     return change
+
+
+def _cancel_marks(held: Request, fact: Fact) -> dict[str, Any]:
+    change: dict[str, Any] = {"cancels": join_notes(held.cancels, fact)}
+    if fact.name is FactName.CANCEL_ASKED:
+        change["cancel_asked_at"] = _earliest(held.cancel_asked_at, fact.at)
+    elif fact.name in (FactName.CANCEL_ACCEPTED, FactName.CANCEL_REFUSED):
+        change["cancel_answered_at"] = _earliest(held.cancel_answered_at, fact.at)
+    return change
+
+
+def _listing(held: Request, fact: Fact) -> dict[str, Any]:
+    """Return what fal's listing adds: ours, for our key lists it; nobody asked to track it."""
+    has_ended = fact.detail.get("has_ended") is True
+    ended_at = _earliest(held.listed_end_at, fact.at) if has_ended else held.listed_end_at
+    return {"is_ours": True, "listed_end_at": ended_at}
 
 
 def _tracking(held: Request, fact: Fact) -> dict[str, Any]:

@@ -127,14 +127,15 @@ def check_at(
     Return when a request that has no schedule yet should first be looked at, or None.
 
     `first` is the wait of one that has no end, where it is learned (`usual.first_gap`).
-    At once where its webhook could not be read; after `settle_after` where an end is known
-    and only its result event is missing (usually another hand is at it).
+    At once where its webhook could not be read, or where fal lists it as ended; after
+    `settle_after` where an end is known and only its result event is missing (usually another
+    hand is at it).
     """
     if not request.is_open:
         return None
     if request.end is not None:
         return now + policies.settle_after
-    if request.unreadable_at is not None:
+    if request.unreadable_at is not None or request.listed_end_at is not None:
         return now
     if first is None:
         without = policies.first_check_without_callback

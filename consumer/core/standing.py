@@ -159,6 +159,7 @@ class Request(_Value):
     known_last_at: datetime | None = None
     not_found_last_at: datetime | None = None
     unreadable_at: datetime | None = None
+    listed_end_at: datetime | None = None
     start_by: datetime | None = None
     finish_by: datetime | None = None
     tags: dict[str, str] = {}

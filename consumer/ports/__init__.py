@@ -34,6 +34,7 @@ from consumer.ports.ledger import (
     RequestFilter,
     StampKind,
 )
+from consumer.ports.listing import FalListing
 from consumer.ports.log import Log, OnRevoked, Place, Position, Publisher, Record, Subscription
 
 Clock = Callable[[], datetime]
@@ -45,6 +46,7 @@ __all__ = [
     "ClaimKind",
     "Clock",
     "Due",
+    "FalListing",
     "FalQueue",
     "Keys",
     "Ledger",

@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     cancels_per_minute: Annotated[int, count(0, 10**6)] = 100
     commands_per_minute: Annotated[int | None, count(1, 10**6)] = None
     max_open_requests: Annotated[int | None, count(1, 10**9)] = None
+    account_sweep: Annotated[bool, BeforeValidator(parse_bool)] = True
     # Bodies: fal names no limit; recorded ones are under 1 KiB, inlined media reach megabytes.
     max_body_bytes: Annotated[int, size(KIB, 64 * MIB)] = 10 * MIB
     max_reading_bytes: Annotated[int, size(MIB, 16 * GIB)] = 256 * MIB

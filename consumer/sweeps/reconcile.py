@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from consumer.core.cancellation import cancellation_of
 from consumer.core.completion import Completion
 from consumer.core.fact import FactName, Witness, new_fact
+from consumer.core.listing import Listed, end_of_listed
 from consumer.core.policy import (
     Policies,
     end_of_not_found,
@@ -21,13 +22,14 @@ from consumer.core.policy import (
 )
 from consumer.core.result import OutputMissing, bare_result
 from consumer.core.standing import RANK, CancelPolicy, End, Request, State
-from consumer.errors import ConsumerError, LedgerUnavailable, LogUnavailable
+from consumer.errors import ConsumerError, FalRefused, LedgerUnavailable, LogUnavailable
 from consumer.handlers.answers import Told, ask_result, completion_event
 from consumer.handlers.cancelling import CancelCase, Canceller
 from consumer.handlers.results import Facts, Results, correlation_of
 from consumer.ports import (
     Clock,
     Due,
+    FalListing,
     FalQueue,
     Ledger,
     QueueStatus,
@@ -75,7 +77,9 @@ class Reconcile:
         policies: Policies,
         clock: Clock,
         metrics: Metrics,
+        listing: FalListing | None = None,
     ) -> None:
+        self._listing = listing
         self._fal = fal
         self._facts = facts
         self._results = results
@@ -214,6 +218,7 @@ class Reconcile:
             completion = told
         else:
             expired = _completion_of_status(request.request_id, answer)
+            expired = expired or end_of_listed(await self._listed(request))
             if expired is None:
                 await self._lose(request, "result_expired")
                 return self._policies.settle_after
@@ -236,7 +241,32 @@ class Reconcile:
             case = CancelCase(request.request_id, request.endpoint.value, policy)
             await self._canceller.confirm(case, {"answer": QueueStatus.NOT_FOUND.value})
         elif end is FactName.LOST:
+            await self._lose_unless_listed(request)
+
+    async def _lose_unless_listed(self, request: Request) -> None:
+        """Lose a request that fal's queue does not know, unless the account's listing has it."""
+        listed = await self._listed(request)
+        told = end_of_listed(listed)
+        if told is not None:
+            _log.info("request.reconciled", request_id=request.request_id, verdict=told.end.value)
+            await self._facts.publish_event(
+                completion_event(told, source=self._facts.source, at=self._clock())
+            )
+        elif listed is None:
             await self._lose(request, "not_found")
+
+    async def _listed(self, request: Request) -> Listed | None:
+        """
+        Return what the listing says, None where it has nothing or may not be asked.
+
+        Raises FalUnavailable and SchemaDrift: then the request waits.
+        """
+        if self._listing is None or request.endpoint is None:
+            return None
+        try:
+            return await self._listing.find(request.endpoint.value, request.request_id)
+        except FalRefused:
+            return None
 
     async def _give_up_without_endpoint(self, request: Request) -> None:
         """

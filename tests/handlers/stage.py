@@ -149,6 +149,7 @@ class Stage:
         may_submit: Callable[[str], bool] = lambda _endpoint: True,
         countdown: Countdown | None = None,
         trusted: Any = None,
+        listing: Any = None,
     ) -> None:
         self.world = world = world or World()
         self.clock, self.policies = world.clock, world.policies
@@ -183,7 +184,15 @@ class Stage:
             self.results, self.submitter if has_key else None, ledger, metrics=self.metrics, **timed
         )
         self.reconcile = Reconcile(
-            fal, self.facts, self.results, ledger, canceller, settler, metrics=self.metrics, **timed
+            fal,
+            self.facts,
+            self.results,
+            ledger,
+            canceller,
+            settler,
+            metrics=self.metrics,
+            listing=listing,
+            **timed,
         )
         self.cancel = CancelStale(canceller, self.facts, ledger, metrics=self.metrics, **timed)
         self._read: dict[str, int] = {}

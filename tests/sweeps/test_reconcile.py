@@ -3,10 +3,12 @@
 import pytest
 
 from consumer.core.fact import FactName, Witness
+from consumer.core.listing import Listed
 from consumer.core.standing import State
 from consumer.errors import FalRefused, FalUnavailable, LogUnavailable, SchemaDrift
 from consumer.ports import QueueStatus, ResultAnswer, ResultKind, StatusAnswer
-from tests.handlers.stage import HOUR, MINUTE, R1, R2, SECOND, T0
+from consumer.testing.listing import FakeListing
+from tests.handlers.stage import ENDPOINT, HOUR, MINUTE, R1, R2, SECOND, T0, Stage
 from tests.sweeps.rounds import after, told
 
 COMPLETED = StatusAnswer(QueueStatus.COMPLETED)
@@ -266,3 +268,77 @@ async def test_a_log_that_is_away_is_told_to_the_loop(stage):
 
     assert [("succeeded",)] == told(stage, "outcome")
     assert T0 < (await stage.request()).end.at
+
+
+# ---------------------------------------------------------------- the account's listing
+
+
+LISTED = Listed(R1, ENDPOINT, T0, T0 + SECOND, 200)
+
+
+async def test_what_the_listing_has_is_not_lost():
+    """A request that the queue forgot ends as the listing's status code says."""
+    stage = Stage(listing=FakeListing([LISTED]))
+    await stage.tracked()
+    stage.fal.forget(R1)
+
+    for _ in range(3):
+        await after(stage, 6 * MINUTE)
+        await stage.fetch_all()
+
+    assert [("succeeded", "expired")] == told(stage, "outcome", "output_missing")
+
+
+async def test_a_result_that_expired_without_an_error_ends_as_listed():
+    """Where only the result is gone and the status tells no error, the listing tells the end."""
+    listed = Listed(R1, ENDPOINT, T0, T0 + SECOND, 422)
+    stage = Stage(listing=FakeListing([listed]))
+    await stage.tracked()
+    stage.fal.finish(R1, {})
+    stage.fal.expire(R1)
+
+    await after(stage, MINUTE)
+    await stage.fetch_all()
+
+    assert [("failed", 422)] == told(stage, "outcome", "http_status")
+
+
+async def test_a_request_that_is_absent_from_the_listing_too_is_lost():
+    """Unknown to the queue twice and to the listing: lost, as without a listing."""
+    stage = Stage(listing=FakeListing())
+    await stage.tracked()
+    stage.fal.forget(R1)
+
+    for _ in range(3):
+        await after(stage, 6 * MINUTE)
+
+    assert [("lost", "not_found")] == told(stage, "outcome", "reason")
+
+
+@pytest.mark.parametrize(
+    "error, outcomes", [(FalUnavailable("down"), []), (FalRefused(403, "forbidden"), ["lost"])]
+)
+async def test_a_listing_that_does_not_answer_is_waited_for(error, outcomes):
+    """While the listing is away nothing is lost; where it may not be asked, the queue decides."""
+    listing = FakeListing()
+    stage = Stage(listing=listing)
+    await stage.tracked()
+    stage.fal.forget(R1)
+    await after(stage, MINUTE)
+    listing.refuse_next(error)
+
+    await after(stage, 6 * MINUTE)
+
+    assert outcomes == [found["outcome"] for found in stage.told()]
+
+
+async def test_what_the_listing_has_without_an_end_is_followed_on():
+    """A request that runs by the listing is neither lost nor ended."""
+    stage = Stage(listing=FakeListing([Listed(R1, ENDPOINT, T0)]))
+    await stage.tracked()
+    stage.fal.forget(R1)
+
+    for _ in range(3):
+        await after(stage, 6 * MINUTE)
+
+    assert [] == stage.told()
