@@ -22,7 +22,7 @@ _BINDING = "0.5.0"
 # Source: AsyncAPI 3.0.0 specification and its Kafka bindings.
 
 _PLAIN = re.compile(r"[A-Za-z$][A-Za-z0-9_$./()`'-]*( [A-Za-z0-9_$./()`'-]+)*")
-_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"}
 
 _ABOUT = """\
 Events of fal-consumer as CloudEvents 1.0 in binary mode: attributes are record headers that begin

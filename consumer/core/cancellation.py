@@ -146,28 +146,42 @@ def cancellation_of(request: Request) -> Cancellation | None:
     )
 
 
+_FURTHEST = (
+    FactName.CANCELLED,
+    FactName.CANCEL_ACCEPTED,
+    FactName.CANCEL_ASKED,
+    FactName.CANCEL_REFUSED,
+    FactName.CANCEL_WANTED,
+)
+
+
 def _policy_told(request: Request) -> str:
-    """Return the policy that came furthest: the first that was asked, else the weightiest."""
-    asked = [note for note in request.cancels if note.name is not FactName.CANCEL_WANTED]
-    if asked:
-        return min(asked, key=lambda note: (note.at, _ORDER.index(note.policy))).policy
-    return min((note.policy for note in request.cancels), key=_ORDER.index)
+    """
+    Return the policy that came furthest; of those that came as far the first, then the weightiest.
+
+    Not simply the first: two workers' clocks differ, and who asked last may seem the first.
+    """
+    return min(
+        request.cancels,
+        key=lambda note: (_FURTHEST.index(note.name), note.at, _ORDER.index(note.policy)),
+    ).policy
 
 
 def _happened(request: Request, asked: CancelNote | None, answered: CancelNote | None) -> Happened:
     end = request.end
-    is_refused = answered is not None and answered.name is FactName.CANCEL_REFUSED
-    if end is None:
-        if is_refused:
-            return Happened.REFUSED
-        return Happened.ASKED if asked or answered else Happened.WANTED
-    if end.state is State.LOST:
+    if end is not None and end.state is State.LOST:
         return Happened.LOST
+    if answered is not None and answered.name is FactName.CANCEL_REFUSED:
+        return Happened.REFUSED
+    if end is None:
+        return Happened.ASKED if asked or answered else Happened.WANTED
     if end.state is not State.CANCELLED:
-        return Happened.REFUSED if is_refused else Happened.COMPLETED
-    if answered is not None and answered.name is FactName.CANCELLED and answered.answer == "OK":
-        return Happened.REMOVED
-    return Happened.STOPPED
+        return Happened.COMPLETED
+    is_removed = answered is not None and (answered.name, answered.answer) == _REMOVED
+    return Happened.REMOVED if is_removed else Happened.STOPPED
+
+
+_REMOVED = (FactName.CANCELLED, "OK")
 
 
 def _is_billed(request: Request, happened: Happened) -> bool | None:

@@ -206,11 +206,22 @@ def test_a_cancellation_tells_status_answer_and_times():
 
 
 def test_the_policy_that_was_asked_first_is_told():
-    """Of several policies the one whose cancel was sent first is told; unsent, the weightiest."""
+    """Of several policies the one that came furthest is told; as far, the first or weightiest."""
     both = [TRACKED, told("cancel_wanted", Witness.SWEEP, policy="superseded"), WANTED]
 
     assert "group" == cancellation_of(join_all(both)).policy
     assert "superseded" == cancellation_of(join_all([*both, asked(policy="superseded")])).policy
+
+
+def test_a_late_refusal_does_not_hide_what_removed_it():
+    """A caller who asked too late is refused; what removed the request stays told, by any clock."""
+    late = told("cancel_refused", Witness.STATUS, 0, policy="asked", status="COMPLETED")
+
+    found = cancellation_of(join_all([TRACKED, asked(), OK, late]))
+
+    assert ("group", Happened.REMOVED, "IN_QUEUE") == (found.policy, found.happened, found.status)
+    alone = cancellation_of(join_all([TRACKED, late, signed("cancelled")]))
+    assert ("asked", Happened.REFUSED) == (alone.policy, alone.happened)
 
 
 @pytest.mark.parametrize("units, is_billed", [("0", False), ("0.00", False), ("1.5", True)])
