@@ -2,6 +2,7 @@
 The part of the ledger in memory that is about keys: groups, series, allowances.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -13,13 +14,14 @@ from consumer.testing.ledger_rows import MemoryRows
 _UNENDED = (SubmissionState.INTENDED, SubmissionState.SENDING, SubmissionState.UNKNOWN)
 
 
-class MemoryKeys:
+class MemoryKeys(ABC):
     """What a `MemoryLedger` answers about keys, from its rows."""
 
     _clock: Clock
 
+    @abstractmethod
     def _called(self) -> MemoryRows:
-        raise NotImplementedError
+        """Return the rows, where the ledger answers at all now."""
 
     async def unended(self, group: str) -> Sequence[Submission]:
         """As the port says."""

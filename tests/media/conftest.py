@@ -139,3 +139,13 @@ async def raw_host(answer: bytes) -> AsyncIterator[str]:
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
         yield f"http://{host}:{port}"
+
+
+def told(downloads):
+    """Return what became of each file."""
+    return [(one.outcome, one.reason) for one in downloads]
+
+
+def names(folder):
+    """Return the names in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
