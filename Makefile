@@ -46,7 +46,7 @@ format: $(STAMP) ## let ruff write
 test: lint ## lint and the whole suite
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-test-quick: $(STAMP) ## what needs no server, no network and less than a minute
+test-quick: $(STAMP) ## what needs no server and no network: two to three minutes
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow and not kafka and not postgres'
 
 kafka: $(STAMP) ## a real Kafka for development, until Ctrl-C; BROKERS=3 for a cluster
