@@ -90,7 +90,7 @@ def _maybe_our_claims(text: str, secrets: Sequence[bytes]) -> dict[str, Any] | N
     Return the claims of a callback token in the very form in which we write them; None for all
     else, which PyJWT judges.
 
-    The whole of HS256 for the hot path: 6 µs against PyJWT's 55, which is as much as verifying
+    The whole of HS256 for the hot path: 7 µs against PyJWT's 55, which is as much as verifying
     the delivery itself. What it accepts, PyJWT accepts with the same claims.
     Source: RFC 7515, A.1.
     """
